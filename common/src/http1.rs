@@ -1,0 +1,240 @@
+//! Serving HTTP/1.1, for every port of ours that speaks it: hyper, with what bare hyper leaves open closed.
+//!
+//! Closed here: a missing or second `Host` (RFC 9112 §3.2), `Transfer-Encoding` beside `Content-Length`
+//! (§6.1), heads and bodies that never end, panics in a handler, and a close that resets the connection
+//! before the peer has read the answer (§9.6).
+
+mod head;
+
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use http::{HeaderValue, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::body::{Body, Incoming};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::accept::{self, Accepted};
+use crate::ids::Instance;
+use crate::limits::{BODY_TIME_MAX, HEAD_BYTES_MAX, HEAD_TIME_MAX, HEADERS_MAX};
+use crate::problem::Problem;
+use crate::shutdown::Shutdown;
+use crate::tasks::Tasks;
+use head::{Tap, Tapped};
+
+/// The response that all our handlers make.
+pub type Answer = Response<Full<Bytes>>;
+
+/// An idle connection is kept this long for its next request.
+const KEEP_ALIVE: Duration = Duration::from_secs(75);
+
+/// After the last answer, this long and this much are read from a peer that still sends.
+const LINGER_TIME_MAX: Duration = Duration::from_millis(500);
+const LINGER_BYTES_MAX: usize = 256 * 1024;
+
+/// What makes answers.
+pub trait Handler: Clone + Send + Sync + 'static {
+    /// Answers one request. `request_id` goes into problems; the header is set by the caller.
+    fn handle(
+        &self,
+        request: Request<Incoming>,
+        peer: SocketAddr,
+        request_id: &str,
+    ) -> impl Future<Output = Answer> + Send;
+}
+
+/// Takes connections until the drain, and finishes the requests that were begun. At most `most` at a time;
+/// more wait in the backlog.
+pub async fn serve(
+    listener: TcpListener,
+    handler: impl Handler,
+    tasks: Tasks,
+    shutdown: Shutdown,
+    most: usize,
+) {
+    let places = Arc::new(tokio::sync::Semaphore::new(most));
+    while let Some(place) = shutdown.or_draining(places.clone().acquire_owned()).await {
+        let Some(accepted) = shutdown.or_draining(accept::next(&listener)).await else { return };
+        match accepted {
+            Accepted::Exhausted(error) => tracing::warn!(%error, "out of descriptors: new calls wait"),
+            Accepted::Connection(stream, peer) => {
+                let (handler, shutdown) = (handler.clone(), shutdown.clone());
+                tasks.spawn(async move {
+                    let _place = place;
+                    // Boxed: hyper's connection is large and lives in a task of its own.
+                    shutdown.or_stopped(Box::pin(drive(stream, peer, handler, &shutdown))).await;
+                });
+            }
+        }
+    }
+}
+
+/// A connection whose handler answered 101: the socket, and what was read from it beyond the request.
+#[derive(Debug)]
+pub struct Switched {
+    /// The socket.
+    pub stream: TcpStream,
+    /// Bytes that came after the request's head.
+    pub read: Bytes,
+}
+
+/// Serves one connection to its end. Gives the socket back if the handler answered 101.
+pub async fn drive(
+    stream: TcpStream,
+    peer: SocketAddr,
+    handler: impl Handler,
+    shutdown: &Shutdown,
+) -> Option<Switched> {
+    let tap = Arc::new(Tap::default());
+    let switched = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let service = service_fn(|request: Request<Incoming>| {
+        let (handler, tap, switched) = (handler.clone(), tap.clone(), switched.clone());
+        Box::pin(async move {
+            let answer = answer(&handler, request, peer, &tap).await;
+            if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
+                switched.store(true, std::sync::atomic::Ordering::Release);
+            }
+            tap.answered();
+            Ok::<_, Infallible>(answer)
+        })
+    });
+    let mut connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(KEEP_ALIVE)
+        .max_headers(HEADERS_MAX)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .serve_connection(TokioIo::new(Tapped::new(stream, tap.clone())), service);
+    let ended = {
+        let mut late = pin!(tap.late(HEAD_TIME_MAX));
+        let mut draining = pin!(shutdown.draining().fuse());
+        loop {
+            tokio::select! {
+                ended = poll_fn(|cx| connection.poll_without_shutdown(cx)) => break ended.is_ok(),
+                () = &mut late => break false,
+                () = &mut draining => std::pin::Pin::new(&mut connection).graceful_shutdown(),
+            }
+        }
+    };
+    let parts = connection.into_parts();
+    let stream = parts.io.into_inner().into_inner();
+    if ended && switched.load(std::sync::atomic::Ordering::Acquire) {
+        return Some(Switched { stream, read: parts.read_buf });
+    }
+    linger(stream).await;
+    None
+}
+
+/// Answers one request, whatever happens in the handler.
+async fn answer(handler: &impl Handler, request: Request<Incoming>, peer: SocketAddr, tap: &Tap) -> Answer {
+    let request_id = request_id(&request);
+    let mut answer = match head::check(&request, tap) {
+        Err(problem) => {
+            let mut answer = problem.response(&request_id);
+            answer.headers_mut().insert(http::header::CONNECTION, HeaderValue::from_static("close"));
+            answer
+        }
+        Ok(()) => match AssertUnwindSafe(handler.handle(request, peer, &request_id)).catch_unwind().await {
+            Ok(answer) => answer,
+            Err(_) => {
+                tracing::error!(%request_id, "a handler panicked; its caller got 500");
+                let detail = "an error of ours; it is in the log under this request id";
+                Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail).response(&request_id)
+            }
+        },
+    };
+    if let Ok(value) = HeaderValue::from_str(&request_id) {
+        answer.headers_mut().insert("x-request-id", value);
+    }
+    answer
+}
+
+/// The caller's `X-Request-Id` if it is 1 to 128 visible ASCII characters, or a new one.
+fn request_id<B>(request: &Request<B>) -> String {
+    request
+        .headers()
+        .get("x-request-id")
+        .and_then(|value| value.to_str().ok())
+        .filter(|text| (1..=128).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic()))
+        .map_or_else(|| Instance::random().to_string(), str::to_owned)
+}
+
+/// Reads a body of at most `bytes_max`.
+///
+/// # Errors
+/// 413 when it is longer (before reading, if it says so), 408 when it takes longer than
+/// [`BODY_TIME_MAX`], 400 when it breaks off.
+pub async fn body(body: Incoming, bytes_max: usize) -> Result<Bytes, Problem> {
+    let too_long = || {
+        let detail = format!("the body is longer than {bytes_max} bytes; send less at a time");
+        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", detail)
+    };
+    if body.size_hint().lower() > bytes_max as u64 {
+        return Err(too_long());
+    }
+    match tokio::time::timeout(BODY_TIME_MAX, Limited::new(body, bytes_max).collect()).await {
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_long()),
+        Ok(Err(error)) => {
+            Err(Problem::new(StatusCode::BAD_REQUEST, "body_broken", format!("the body broke off: {error}")))
+        }
+        Err(_) => {
+            let detail = format!("the body was not complete after {} s", BODY_TIME_MAX.as_secs());
+            Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "body_timeout", detail))
+        }
+    }
+}
+
+/// 404 for a path that is not there.
+#[must_use]
+pub fn not_found(path: &str) -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, "not_found", format!("there is nothing at {path}"))
+}
+
+/// 405 for a method that a path does not take; `allow` lists those that it takes.
+#[must_use]
+pub fn method_not_allowed(allow: &'static str) -> Problem {
+    let mut problem = Problem::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "method_not_allowed",
+        format!("this path takes {allow}"),
+    );
+    problem.allow = Some(allow);
+    problem
+}
+
+/// 200 with a body of a media type.
+#[must_use]
+pub fn ok(media_type: &'static str, body: impl Into<Bytes>) -> Answer {
+    let mut answer = Response::new(Full::new(body.into()));
+    answer.headers_mut().insert(http::header::CONTENT_TYPE, HeaderValue::from_static(media_type));
+    answer
+}
+
+/// Closes so that the peer can read the last answer: a socket closed with unread bytes in it is reset, and
+/// the reset may overtake the answer (RFC 9112 §9.6).
+async fn linger(mut stream: TcpStream) {
+    let drained = async {
+        stream.shutdown().await.ok()?;
+        let mut scrap = vec![0_u8; 8 * 1024];
+        let mut left = LINGER_BYTES_MAX;
+        while left > 0 {
+            match stream.read(&mut scrap).await {
+                Ok(0) | Err(_) => break,
+                Ok(read) => left = left.saturating_sub(read),
+            }
+        }
+        Some(())
+    };
+    let _ = tokio::time::timeout(LINGER_TIME_MAX, drained).await;
+}

@@ -1,0 +1,23 @@
+//! What two of Tidegate's crates need, and no more.
+//!
+//! Nothing here knows what a gateway or a logic node does. It is the vocabulary they share (ids, names, the
+//! messages of the link, the messages of clients, limits) and the few habits of a node (serving HTTP/1,
+//! counting, logging, ending).
+
+pub mod accept;
+pub mod backoff;
+pub mod client;
+pub mod descriptors;
+pub mod http1;
+pub mod ids;
+pub mod json;
+pub mod limits;
+pub mod link;
+pub mod logging;
+pub mod metrics;
+pub mod names;
+pub mod nearest;
+pub mod ops;
+pub mod problem;
+pub mod shutdown;
+pub mod tasks;
