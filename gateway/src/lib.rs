@@ -1,1 +1,32 @@
-//! x
+//! Holds the WebSocket connections of a part of the cluster's clients, and nothing that must survive.
+//!
+//! ```text
+//! client ──► accept → handshake → session        logic ──► ingress → merger → frame → pusher ──► client
+//!                        │   commands                         │ receipts          │ one writev each
+//!                        ▼                                    ▼                   ▼
+//!                     registry → bucket → connection ◄── directory, routes     tally
+//! ```
+
+mod accept;
+mod announce;
+mod bucket;
+mod connection;
+mod counters;
+mod directory;
+mod drain;
+mod frame;
+mod handshake;
+mod heartbeat;
+mod ingress;
+mod merger;
+mod node;
+mod pusher;
+mod registry;
+mod routes;
+mod session;
+mod settings;
+mod status;
+mod tally;
+
+pub use node::{Ended, Fallen, Node};
+pub use settings::{Settings, Slow};

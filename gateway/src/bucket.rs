@@ -1,0 +1,169 @@
+//! One of the 64 sets that connections live in, and its index of group members. No locks, no sockets here:
+//! the registry holds a bucket under its lock and calls these, none of which can panic on what a client does.
+
+use std::sync::Arc;
+
+use common::names::Kind;
+use hashbrown::HashMap;
+
+use crate::connection::Connection;
+use crate::directory::Group;
+
+/// Where a connection stands, as the local half of its client id: generation, slot, bucket.
+///
+/// The generation is the slot's, counted up when it is emptied, so an old id never names a new connection
+/// (until one slot has been reused 2³² times in one run).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Local(pub(crate) u64);
+
+/// Bits of a [`Local`] that say the bucket; 2⁶ = 64 buckets, so that one `u64` can say in which of them a
+/// group has members.
+const BUCKET_BITS: u32 = 6;
+
+/// How many buckets there are. At 1,000,000 connections a bucket has 15,625, and gathering them under its read
+/// lock takes well under a millisecond.
+pub(crate) const BUCKETS: usize = 1 << BUCKET_BITS;
+
+impl Local {
+    fn new(generation: u32, slot: u32, bucket: usize) -> Self {
+        Self(u64::from(generation) << 32 | u64::from(slot) << BUCKET_BITS | bucket as u64)
+    }
+
+    pub(crate) fn bucket(self) -> usize {
+        (self.0 & (BUCKETS as u64 - 1)) as usize
+    }
+
+    pub(crate) fn slot(self) -> u32 {
+        ((self.0 & 0xffff_ffff) >> BUCKET_BITS) as u32
+    }
+
+    fn generation(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+}
+
+/// A connection's membership in a group.
+#[derive(Debug)]
+pub(crate) struct Membership {
+    pub(crate) group: Arc<Group>,
+    /// Where the group's member list of this bucket has this slot.
+    place: u32,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Slot {
+    pub(crate) connection: Option<Arc<Connection>>,
+    generation: u32,
+    /// The connection's application; 0: none.
+    pub(crate) app: u32,
+    pub(crate) memberships: Vec<Membership>,
+}
+
+impl Slot {
+    /// Names of the groups of a kind that the connection is in.
+    pub(crate) fn groups(&self, kind: Kind) -> impl Iterator<Item = &Arc<Group>> {
+        self.memberships.iter().map(|membership| &membership.group).filter(move |group| group.kind == kind)
+    }
+}
+
+/// A set of connections.
+#[derive(Debug)]
+pub(crate) struct Bucket {
+    number: usize,
+    pub(crate) slots: Vec<Slot>,
+    free: Vec<u32>,
+    /// Slots of the members of each group, by the group's address: it cannot be reused while a member's
+    /// [`Membership`] holds the group.
+    members: HashMap<usize, Vec<u32>>,
+}
+
+fn address(group: &Arc<Group>) -> usize {
+    Arc::as_ptr(group).addr()
+}
+
+impl Bucket {
+    pub(crate) fn new(number: usize) -> Self {
+        Self { number, slots: Vec::new(), free: Vec::new(), members: HashMap::new() }
+    }
+
+    /// Puts a connection in, which `make` builds once its place is known.
+    pub(crate) fn insert(&mut self, app: u32, make: impl FnOnce(Local) -> Arc<Connection>) -> Local {
+        let at = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(Slot::default());
+            (self.slots.len() - 1) as u32
+        });
+        let slot = &mut self.slots[at as usize];
+        let local = Local::new(slot.generation, at, self.number);
+        slot.app = app;
+        slot.connection = Some(make(local));
+        local
+    }
+
+    /// The slot of a connection that is still there.
+    pub(crate) fn slot(&self, local: Local) -> Option<&Slot> {
+        let slot = self.slots.get(local.slot() as usize)?;
+        (slot.generation == local.generation() && slot.connection.is_some()).then_some(slot)
+    }
+
+    /// The same, to change it.
+    pub(crate) fn slot_mut(&mut self, local: Local) -> Option<&mut Slot> {
+        self.slot(local)?;
+        self.slots.get_mut(local.slot() as usize)
+    }
+
+    /// The slots of a group's members here.
+    pub(crate) fn members(&self, group: &Arc<Group>) -> &[u32] {
+        self.members.get(&address(group)).map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether a connection is in the group.
+    pub(crate) fn is_member(&self, local: Local, group: &Arc<Group>) -> bool {
+        self.slot(local).is_some_and(|slot| {
+            slot.memberships.iter().any(|membership| Arc::ptr_eq(&membership.group, group))
+        })
+    }
+
+    /// Puts a connection that is there into a group that it is not in.
+    pub(crate) fn join(&mut self, local: Local, group: Arc<Group>) {
+        let Some(slot) = self.slots.get_mut(local.slot() as usize) else { return };
+        let members = self.members.entry(address(&group)).or_default();
+        let place = members.len() as u32;
+        members.push(local.slot());
+        group.count(true);
+        slot.memberships.reserve_exact(1);
+        slot.memberships.push(Membership { group, place });
+    }
+
+    /// Takes a connection out of the group at `index` of its memberships. Returns the group, and whether
+    /// this bucket has no member of it any more.
+    pub(crate) fn leave(&mut self, local: Local, index: usize) -> (Arc<Group>, bool) {
+        let Membership { group, place } = self.slots[local.slot() as usize].memberships.swap_remove(index);
+        group.count(false);
+        let key = address(&group);
+        let Some(members) = self.members.get_mut(&key) else { return (group, false) };
+        members.swap_remove(place as usize);
+        if let Some(moved) = members.get(place as usize) {
+            let moved = &mut self.slots[*moved as usize].memberships;
+            if let Some(theirs) = moved.iter_mut().find(|theirs| Arc::ptr_eq(&theirs.group, &group)) {
+                theirs.place = place;
+            }
+        }
+        let empty = members.is_empty();
+        if empty {
+            self.members.remove(&key);
+        } else if members.len() * 4 < members.capacity() {
+            members.shrink_to(members.len() * 2);
+        }
+        (group, empty)
+    }
+
+    /// Takes a connection out that is in no group any more.
+    pub(crate) fn remove(&mut self, local: Local) -> Option<Arc<Connection>> {
+        let slot = self.slot_mut(local)?;
+        slot.generation = slot.generation.wrapping_add(1);
+        slot.memberships = Vec::new();
+        let connection = slot.connection.take();
+        self.free.push(local.slot());
+        connection
+    }
+}

@@ -1,0 +1,322 @@
+//! The shared handle of one client: its socket, and the outbox behind it.
+//!
+//! Whoever has frames for a client writes them straight into the non-blocking socket, from whatever thread:
+//! no task switch, no copy. Only when the socket would block does the rest wait in a bounded outbox, and a
+//! task that exists just then empties it. What is sent before the hello waits there too.
+
+mod outbox;
+
+use std::io::{self, IoSlice};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use common::client::CloseCode;
+use common::ids::ClientId;
+use common::tasks::Tasks;
+use parking_lot::Mutex;
+use tokio::net::TcpStream;
+
+use crate::bucket::Local;
+use crate::counters::Counters;
+use crate::directory::Group;
+use crate::frame;
+use crate::settings::Slow;
+use crate::tally::{Outcome, Tally};
+use outbox::{Outbox, Queue, Queued};
+
+/// Slices given to one `writev`; a connection due more frames than this gets another call.
+const SLICES_MAX: usize = 64;
+
+/// What all connections of a gateway share when they write.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) tasks: Tasks,
+    pub(crate) outbox_bytes_max: usize,
+    pub(crate) slow: Slow,
+    pub(crate) started: Instant,
+    pub(crate) instance: common::ids::Instance,
+}
+
+impl Shared {
+    /// Whole seconds since the gateway started: the clock of silence.
+    pub(crate) fn seconds(&self) -> u32 {
+        self.started.elapsed().as_secs() as u32
+    }
+}
+
+/// One frame for one connection: shared bytes, and where to count what becomes of it.
+#[derive(Debug, Clone)]
+pub(crate) struct Piece {
+    pub(crate) bytes: Bytes,
+    pub(crate) tally: Option<Arc<Tally>>,
+    /// The room it is of, to name in a `gap`.
+    pub(crate) room: Option<Arc<Group>>,
+}
+
+/// What a write did.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Wrote {
+    /// System calls.
+    pub(crate) calls: u32,
+    /// Bytes taken by the kernel.
+    pub(crate) bytes: usize,
+    /// Frames, from the first, that the kernel took whole.
+    pub(crate) whole: usize,
+}
+
+/// The shared handle of one client.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    stream: TcpStream,
+    outbox: Mutex<Outbox>,
+    pub(crate) local: Local,
+    heard: AtomicU32,
+    shared: Arc<Shared>,
+}
+
+impl Connection {
+    pub(crate) fn new(stream: TcpStream, local: Local, shared: Arc<Shared>) -> Self {
+        Self {
+            stream,
+            outbox: Mutex::new(Outbox::greeting()),
+            local,
+            heard: AtomicU32::new(shared.seconds()),
+            shared,
+        }
+    }
+
+    pub(crate) fn id(&self) -> ClientId {
+        ClientId { gateway: self.shared.instance, local: self.local.0 }
+    }
+
+    /// Reads what has come, without waiting.
+    pub(crate) fn try_read(&self, into: &mut [u8]) -> io::Result<usize> {
+        let read = self.stream.try_read(into)?;
+        self.heard.store(self.shared.seconds(), Ordering::Relaxed);
+        Ok(read)
+    }
+
+    /// Waits until something may have come, or the peer has gone.
+    pub(crate) async fn readable(&self) -> io::Result<()> {
+        self.stream.readable().await
+    }
+
+    /// How long nothing has come, in whole seconds.
+    pub(crate) fn silence(&self) -> Duration {
+        Duration::from_secs(self.shared.seconds().saturating_sub(self.heard.load(Ordering::Relaxed)).into())
+    }
+
+    /// Writes frames in order, all in one call where the socket takes them. Never waits. Counts what becomes of
+    /// each frame, except of those that were written whole at once: the caller counts them together.
+    pub(crate) fn send(self: &Arc<Self>, pieces: &[&Piece]) -> Wrote {
+        let mut outbox = self.outbox.lock();
+        if outbox.is_closed() || outbox.closing.is_some() {
+            drop(outbox);
+            pieces.iter().for_each(|piece| count(piece, Outcome::Gone));
+            return Wrote::default();
+        }
+        if outbox.queue.is_some() {
+            self.queue(&mut outbox, pieces, 0);
+            return Wrote::default();
+        }
+        let mut wrote = Wrote::default();
+        while wrote.whole < pieces.len() {
+            let batch = &pieces[wrote.whole..pieces.len().min(wrote.whole + SLICES_MAX)];
+            let (result, total) = self.write_batch(batch);
+            wrote.calls += 1;
+            match result {
+                Ok(written) if written == total => {
+                    wrote.bytes += written;
+                    wrote.whole += batch.len();
+                }
+                Ok(written) => {
+                    wrote.bytes += written;
+                    let mut part = written;
+                    while part >= pieces[wrote.whole].bytes.len() {
+                        part -= pieces[wrote.whole].bytes.len();
+                        wrote.whole += 1;
+                    }
+                    self.queue(&mut outbox, &pieces[wrote.whole..], part);
+                    break;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.queue(&mut outbox, &pieces[wrote.whole..], 0);
+                    break;
+                }
+                Err(_) => {
+                    self.end(&mut outbox);
+                    pieces[wrote.whole..].iter().for_each(|piece| count(piece, Outcome::Gone));
+                    break;
+                }
+            }
+        }
+        wrote
+    }
+
+    fn write_batch(&self, batch: &[&Piece]) -> (io::Result<usize>, usize) {
+        if let [one] = batch {
+            return (self.stream.try_write(&one.bytes), one.bytes.len());
+        }
+        let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+        let mut total = 0;
+        for (slice, piece) in slices.iter_mut().zip(batch) {
+            *slice = IoSlice::new(&piece.bytes);
+            total += piece.bytes.len();
+        }
+        (self.stream.try_write_vectored(&slices[..batch.len()]), total)
+    }
+
+    /// Sends what is not a push: a reply, a pong, a ping. Counted against the same outbox.
+    pub(crate) fn send_control(self: &Arc<Self>, bytes: Bytes) {
+        self.send(&[&Piece { bytes, tally: None, room: None }]);
+    }
+
+    /// Sends the hello, and after it what has gathered meanwhile.
+    pub(crate) fn greet(self: &Arc<Self>, hello: Bytes) {
+        let mut outbox = self.outbox.lock();
+        if let Some(queue) = outbox.queue.as_mut().filter(|queue| queue.greeting) {
+            queue.greeting = false;
+            queue.push_front(Queued { bytes: hello, tally: None });
+            self.drain(&mut outbox);
+            if outbox.queue.is_some() {
+                self.spawn_drain();
+            }
+        }
+    }
+
+    /// Puts frames into the outbox; `written` bytes of the first are already with the kernel.
+    fn queue(self: &Arc<Self>, outbox: &mut Outbox, pieces: &[&Piece], mut written: usize) {
+        let fresh = outbox.queue.is_none();
+        let most = self.shared.outbox_bytes_max;
+        let queue = outbox.queue.get_or_insert_with(Box::<Queue>::default);
+        let mut full = false;
+        for piece in pieces {
+            // A frame that is half with the kernel must follow whole, whatever the bound says.
+            full = full || (written == 0 && queue.bytes + piece.bytes.len() > most && queue.bytes > 0);
+            if full {
+                count(piece, Outcome::Slow);
+                queue.note_gap(piece.room.as_ref());
+                continue;
+            }
+            if let Some(tally) = &piece.tally {
+                tally.wait();
+            }
+            queue.torn = queue.torn || written > 0;
+            queue.push(Queued { bytes: piece.bytes.slice(written..), tally: piece.tally.clone() });
+            written = 0;
+        }
+        let greeting = queue.greeting;
+        if full && self.shared.slow == Slow::Close {
+            self.shared.counters.closed_slow.inc();
+            self.close_locked(outbox, CloseCode::SlowConsumer, "too slow: the outbox is full");
+        }
+        if fresh && !greeting {
+            self.spawn_drain();
+        }
+    }
+
+    /// Empties the outbox as the socket takes it.
+    fn spawn_drain(self: &Arc<Self>) {
+        let connection = self.clone();
+        self.shared.counters.outboxes.inc();
+        self.shared.tasks.spawn(async move {
+            loop {
+                if connection.stream.writable().await.is_err() {
+                    connection.end(&mut connection.outbox.lock());
+                    break;
+                }
+                let mut outbox = connection.outbox.lock();
+                connection.drain(&mut outbox);
+                if outbox.queue.is_none() {
+                    break;
+                }
+            }
+            connection.shared.counters.outboxes.dec();
+        });
+    }
+
+    /// Writes from the outbox until it is empty or the socket blocks.
+    fn drain(&self, outbox: &mut Outbox) {
+        while let Some(queue) = outbox.queue.as_mut() {
+            if queue.is_empty() {
+                let gaps = std::mem::take(&mut queue.gaps);
+                if gaps.is_empty() {
+                    outbox.queue = None;
+                    if outbox.closing.is_some() {
+                        self.shut_write();
+                    }
+                    return;
+                }
+                gaps.into_iter()
+                    .for_each(|gap| queue.push(Queued { bytes: frame::gap(gap.as_deref()), tally: None }));
+            }
+            let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+            let used = queue.slices(&mut slices);
+            match self.stream.try_write_vectored(&slices[..used]) {
+                Ok(written) => queue.written(written),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(_) => return self.end(outbox),
+            }
+        }
+    }
+
+    /// Says good-bye with a code and a reason of at most 123 bytes, and sends nothing after it. The session
+    /// ends when the peer answers, or when the heart-beat sweep finds that it does not.
+    pub(crate) fn close(self: &Arc<Self>, code: CloseCode, reason: &str) {
+        let mut outbox = self.outbox.lock();
+        if outbox.is_closed() || outbox.closing.is_some() {
+            return;
+        }
+        let idle = outbox.queue.is_none();
+        self.close_locked(&mut outbox, code, reason);
+        if let Some(queue) = outbox.queue.as_mut() {
+            let greeting = std::mem::take(&mut queue.greeting);
+            if idle || greeting {
+                self.drain(&mut outbox);
+                if outbox.queue.is_some() {
+                    self.spawn_drain();
+                }
+            }
+        }
+    }
+
+    fn close_locked(&self, outbox: &mut Outbox, code: CloseCode, reason: &str) {
+        let queue = outbox.queue.get_or_insert_with(Box::<Queue>::default);
+        if code == CloseCode::SlowConsumer || queue.greeting {
+            // Nobody waits for a quarter of a megabyte to hear that it was too much.
+            queue.drop_whole_frames();
+        }
+        queue.gaps.clear();
+        queue.push(Queued { bytes: frame::close(code, reason), tally: None });
+        outbox.closing = Some(self.shared.seconds());
+    }
+
+    fn shut_write(&self) {
+        let _ = socket2::SockRef::from(&self.stream).shutdown(std::net::Shutdown::Write);
+    }
+
+    /// How long ago the good-bye was said, if it was.
+    pub(crate) fn closing_for(&self) -> Option<Duration> {
+        let since = self.outbox.lock().closing?;
+        Some(Duration::from_secs(self.shared.seconds().saturating_sub(since).into()))
+    }
+
+    /// Ends the connection now. The session finds the socket at its end.
+    pub(crate) fn cut(&self) {
+        self.end(&mut self.outbox.lock());
+    }
+
+    fn end(&self, outbox: &mut Outbox) {
+        outbox.close();
+        let _ = socket2::SockRef::from(&self.stream).shutdown(std::net::Shutdown::Both);
+    }
+}
+
+fn count(piece: &Piece, outcome: Outcome) {
+    if let Some(tally) = &piece.tally {
+        tally.add(outcome, 1);
+    }
+}

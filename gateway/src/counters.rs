@@ -1,0 +1,83 @@
+//! What this gateway counts, for `/metrics` and `/statusz`.
+
+use common::metrics::{Counter, Gauge, Histogram, Metrics, exponential_buckets};
+
+/// The gateway's metrics; each name in `/metrics` begins `tidegate_gateway_`.
+#[derive(Debug)]
+pub(crate) struct Counters {
+    pub(crate) clients: Gauge,
+    pub(crate) users: Gauge,
+    pub(crate) rooms: Gauge,
+    pub(crate) links: Gauge,
+    pub(crate) accepted: Counter,
+    pub(crate) accept_exhausted: Counter,
+    pub(crate) refused_full: Counter,
+    pub(crate) handshakes: Counter,
+    pub(crate) handshakes_refused: Counter,
+    pub(crate) commands: Counter,
+    pub(crate) commands_bad: Counter,
+    pub(crate) closed_slow: Counter,
+    pub(crate) closed_silent: Counter,
+    pub(crate) closed_bad: Counter,
+    pub(crate) closed_drain: Counter,
+    pub(crate) deliveries: Counter,
+    pub(crate) unmatched: Counter,
+    pub(crate) written: Counter,
+    pub(crate) conflated: Counter,
+    pub(crate) expired: Counter,
+    pub(crate) dropped_slow: Counter,
+    pub(crate) dropped_gone: Counter,
+    pub(crate) frames: Counter,
+    pub(crate) frames_encoded: Counter,
+    pub(crate) writes: Counter,
+    pub(crate) write_bytes: Counter,
+    pub(crate) outboxes: Gauge,
+    pub(crate) merger_bytes: Gauge,
+    pub(crate) routes_unsettled: Counter,
+    pub(crate) links_refused: Counter,
+    pub(crate) sweep_seconds: Histogram,
+}
+
+impl Counters {
+    pub(crate) fn new(metrics: &Metrics) -> Self {
+        let counter = |name: &str, help: &str| metrics.register::<Counter>(name, help);
+        let gauge = |name: &str, help: &str| metrics.register::<Gauge>(name, help);
+        let sweeps = Histogram::new(exponential_buckets(0.001, 2.0, 16));
+        Self {
+            clients: gauge("clients", "Registered connections"),
+            users: gauge("users", "Users with a connection here"),
+            rooms: gauge("rooms", "Rooms with a connection here"),
+            links: gauge("links", "Links from logic nodes"),
+            accepted: counter("accepted_connections", "TCP connections accepted on the client port"),
+            accept_exhausted: counter("accept_exhausted", "Accepts that failed for want of descriptors"),
+            refused_full: counter("refused_full", "Connections refused because the gateway was full"),
+            handshakes: counter("handshakes", "WebSocket handshakes completed"),
+            handshakes_refused: counter("handshakes_refused", "WebSocket handshakes refused"),
+            commands: counter("commands", "Commands of clients carried out"),
+            commands_bad: counter("commands_bad", "Messages of clients that could not be understood"),
+            closed_slow: counter("closed_slow", "Connections closed with 4002, slow consumer"),
+            closed_silent: counter("closed_silent", "Connections closed with 4003, no heartbeat"),
+            closed_bad: counter("closed_bad", "Connections closed for what they sent"),
+            closed_drain: counter("closed_drain", "Connections closed with 1012 by a drain"),
+            deliveries: counter("deliveries", "Deliveries taken from links"),
+            unmatched: counter("deliveries_unmatched", "Deliveries that matched no connection"),
+            written: counter("items_written", "Items written, one for each connection"),
+            conflated: counter("items_conflated", "Items replaced by a newer one with the same key"),
+            expired: counter("items_expired", "Items whose time to live ended before they were sent"),
+            dropped_slow: counter("items_dropped_slow", "Items dropped because an outbox was full"),
+            dropped_gone: counter("items_dropped_gone", "Items dropped because the connection had gone"),
+            frames: counter("frames_written", "Push frames written, one for each connection"),
+            frames_encoded: counter("frames_encoded", "Push frames encoded, one for all connections"),
+            writes: counter("writes", "Write system calls for push frames"),
+            write_bytes: counter("write_bytes", "Bytes of push frames given to the kernel"),
+            outboxes: gauge("outboxes", "Connections whose outbox waits for the socket"),
+            merger_bytes: gauge("merger_bytes", "Bytes of items waiting for their window"),
+            routes_unsettled: counter(
+                "routes_unsettled",
+                "Replies that a logic node did not confirm in time",
+            ),
+            links_refused: counter("links_refused", "Links refused: secret, version or protocol"),
+            sweep_seconds: metrics.register_as("sweep_seconds", "How long a sweep took", sweeps),
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! What bytes: WebSocket frames as they go to clients, unmasked and never fragmented (RFC 6455 §5).
+//!
+//! A batch is encoded here once for the whole gateway; every connection is given the same bytes.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use common::client::{CloseCode, PUSH_END, PUSH_START};
+use serde::Serialize;
+use tokio_tungstenite::tungstenite::protocol::frame::FrameHeader;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{Control, Data, OpCode};
+
+use crate::directory::Group;
+
+/// Most bytes of a reason in a close frame: a control frame carries 125, the code takes two.
+const REASON_BYTES_MAX: usize = 123;
+
+/// Longest header of an unmasked frame (RFC 6455 §5.2).
+const HEADER_BYTES_MAX: usize = 10;
+
+/// A ping without a payload.
+pub(crate) const PING: Bytes = Bytes::from_static(&[0x89, 0x00]);
+
+fn header(opcode: OpCode, payload: usize, out: &mut BytesMut) {
+    let header = FrameHeader { opcode, ..FrameHeader::default() };
+    header.format(payload as u64, &mut out.writer()).expect("writing to memory does not fail");
+}
+
+fn frame(opcode: OpCode, payload: &[u8]) -> Bytes {
+    let mut out = BytesMut::with_capacity(payload.len() + HEADER_BYTES_MAX);
+    header(opcode, payload.len(), &mut out);
+    out.extend_from_slice(payload);
+    out.freeze()
+}
+
+/// A text frame.
+pub(crate) fn text(payload: &[u8]) -> Bytes {
+    frame(OpCode::Data(Data::Text), payload)
+}
+
+/// A text frame of a value as JSON.
+pub(crate) fn json(value: &impl Serialize) -> Bytes {
+    text(&serde_json::to_vec(value).expect("our own messages are JSON"))
+}
+
+/// A close frame; a reason that is too long is cut at a character.
+pub(crate) fn close(code: CloseCode, reason: &str) -> Bytes {
+    let reason = &reason[..reason.floor_char_boundary(REASON_BYTES_MAX)];
+    let mut payload = Vec::with_capacity(2 + reason.len());
+    payload.extend_from_slice(&(code as u16).to_be_bytes());
+    payload.extend_from_slice(reason.as_bytes());
+    frame(OpCode::Control(Control::Close), &payload)
+}
+
+/// Tells a client that items were dropped because it reads too slowly, of a room or of no room.
+pub(crate) fn gap(room: Option<&Group>) -> Bytes {
+    #[derive(Serialize)]
+    struct Gap<'a> {
+        cmd: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        room: Option<&'a str>,
+        reason: &'a str,
+    }
+    json(&Gap { cmd: "gap", room: room.map(|group| &*group.name), reason: "slow" })
+}
+
+/// A push frame of items that were all sent to one target: `bodies` as logic made them, from `"event"` or
+/// `"data"` on; `room` is named in each if there is one.
+pub(crate) fn push<'a>(room: Option<&str>, bodies: impl Iterator<Item = &'a Bytes> + Clone) -> Bytes {
+    let mut start = vec![b'{'];
+    if let Some(room) = room {
+        start.extend_from_slice(b"\"room\":");
+        serde_json::to_writer(&mut start, room).expect("a string is JSON");
+        start.push(b',');
+    }
+    let (count, bytes) = bodies.clone().fold((0, 0), |(count, bytes), body| (count + 1, bytes + body.len()));
+    let payload = PUSH_START.len() + count * start.len() + bytes + count.saturating_sub(1) + PUSH_END.len();
+    let mut out = BytesMut::with_capacity(payload + HEADER_BYTES_MAX);
+    header(OpCode::Data(Data::Text), payload, &mut out);
+    out.extend_from_slice(PUSH_START);
+    for (index, body) in bodies.enumerate() {
+        if index > 0 {
+            out.put_u8(b',');
+        }
+        out.extend_from_slice(&start);
+        out.extend_from_slice(body);
+    }
+    out.extend_from_slice(PUSH_END);
+    out.freeze()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn payload(frame: &Bytes) -> &str {
+        let mut cursor = std::io::Cursor::new(frame);
+        let (_, length) = FrameHeader::parse(&mut cursor).unwrap().unwrap();
+        let start = cursor.position() as usize;
+        assert_eq!(frame.len() - start, length as usize, "the header says the payload's length");
+        std::str::from_utf8(&frame[start..]).unwrap()
+    }
+
+    #[test]
+    fn a_batch_is_one_frame_with_its_room_in_each_item() {
+        let bodies = [Bytes::from(r#""data":1e400}"#), Bytes::from(r#""event":"e","data":{"b":1,"a":2}}"#)];
+        let frame = push(Some("r\"1"), bodies.iter());
+        let expected = r#"{"cmd":"push","items":[{"room":"r\"1","data":1e400},{"room":"r\"1","event":"e","data":{"b":1,"a":2}}]}"#;
+        assert_eq!(payload(&frame), expected);
+        assert_eq!(payload(&push(None, bodies[..1].iter())), r#"{"cmd":"push","items":[{"data":1e400}]}"#);
+    }
+
+    #[test]
+    fn headers_fit_every_length() {
+        for length in [0, 125, 126, 65_535, 65_536, 200_000] {
+            let text = "x".repeat(length);
+            assert_eq!(payload(&super::text(text.as_bytes())), text);
+        }
+    }
+
+    #[test]
+    fn a_long_reason_is_cut_at_a_character() {
+        let frame = close(CloseCode::BadMessage, &"ä".repeat(200));
+        assert_eq!(frame.len(), 2 + 2 + 122);
+        assert!(std::str::from_utf8(&frame[4..]).is_ok());
+    }
+}

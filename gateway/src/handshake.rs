@@ -1,0 +1,236 @@
+//! The HTTP side of the client port: the WebSocket handshake (RFC 6455 §4.2) and the browser library.
+//!
+//! A request that is not a handshake gets an HTTP answer that says what is missing. A handshake that asks for
+//! what it may not have (a bad name, no token) is completed and then closed with a code and words: a browser
+//! shows its script nothing of an HTTP error.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use common::client::CloseCode;
+use common::http1::{self, Answer, Handler};
+use common::limits::ROOMS_PER_CLIENT_MAX;
+use common::names;
+use common::problem::Problem;
+use data_encoding::BASE64;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header};
+use http_body_util::Full;
+use hyper::body::{Body, Incoming};
+use parking_lot::Mutex;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+
+use crate::node::Parts;
+use crate::registry::Identity;
+
+/// The browser library, served as it is.
+const LIBRARY: &str = include_str!("../client/tidegate.js");
+
+/// What a completed handshake asked for.
+#[derive(Debug)]
+pub(crate) struct Ticket {
+    pub(crate) identity: Identity,
+    pub(crate) rooms: Vec<String>,
+    /// The connection is to be closed at once, with this code and these words.
+    pub(crate) refused: Option<(CloseCode, String)>,
+}
+
+/// Answers the requests of one connection on the client port.
+#[derive(Clone)]
+pub(crate) struct Handshake {
+    parts: Arc<Parts>,
+    full: bool,
+    ticket: Arc<Mutex<Option<Ticket>>>,
+}
+
+impl Handshake {
+    /// `full`: the gateway has no place; everything is answered 503.
+    pub(crate) fn new(parts: Arc<Parts>, full: bool) -> Self {
+        Self { parts, full, ticket: Arc::default() }
+    }
+
+    /// What the handshake asked for, if one was completed.
+    pub(crate) fn take_ticket(&self) -> Option<Ticket> {
+        self.ticket.lock().take()
+    }
+
+    fn answer(&self, request: &Request<Incoming>) -> Result<Answer, Answered> {
+        if self.full {
+            let detail = "this gateway has as many connections as it may; try another or later";
+            return Err(Problem::unavailable("full", detail, 5).into());
+        }
+        match request.uri().path() {
+            "/ws" => self.upgrade(request),
+            "/client/tidegate.js" => library(request),
+            path => Err(http1::not_found(path).into()),
+        }
+    }
+
+    fn upgrade(&self, request: &Request<Incoming>) -> Result<Answer, Answered> {
+        let key = check(request)?;
+        let ticket = ticket(request.uri().query().unwrap_or(""), self.parts.settings.open);
+        *self.ticket.lock() = Some(ticket);
+        let mut answer = Response::new(Full::default());
+        *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+        let headers = answer.headers_mut();
+        headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+        headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+        let accept = HeaderValue::from_str(&derive_accept_key(&key)).expect("base64 is a header value");
+        headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
+        Ok(answer)
+    }
+}
+
+impl Handler for Handshake {
+    async fn handle(&self, request: Request<Incoming>, _peer: SocketAddr, request_id: &str) -> Answer {
+        match self.answer(&request) {
+            Ok(answer) => answer,
+            Err(refused) => {
+                self.parts.counters.handshakes_refused.inc();
+                let mut answer = refused.problem.response(request_id);
+                if refused.problem.status == StatusCode::UPGRADE_REQUIRED {
+                    answer.headers_mut().insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+                }
+                answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+                answer
+            }
+        }
+    }
+}
+
+/// A problem, on its way to become the answer.
+struct Answered {
+    problem: Problem,
+}
+
+impl From<Problem> for Answered {
+    fn from(problem: Problem) -> Self {
+        Self { problem }
+    }
+}
+
+fn bad(code: &'static str, detail: &str) -> Answered {
+    Problem::new(StatusCode::BAD_REQUEST, code, detail).into()
+}
+
+/// 426: another version or no upgrade at all; says which version is spoken (RFC 6455 §4.2.2).
+fn upgrade_required(detail: &str) -> Answered {
+    let mut problem = Problem::new(StatusCode::UPGRADE_REQUIRED, "upgrade_required", detail);
+    problem.header = Some(("sec-websocket-version", "13"));
+    problem.into()
+}
+
+/// Checks a handshake and gives its key.
+fn check(request: &Request<Incoming>) -> Result<Vec<u8>, Answered> {
+    let headers = request.headers();
+    if request.method() != Method::GET {
+        return Err(http1::method_not_allowed("GET").into());
+    }
+    if request.version() != Version::HTTP_11 {
+        return Err(upgrade_required("a WebSocket handshake is an HTTP/1.1 request"));
+    }
+    if !names_token(headers, &header::UPGRADE, "websocket") {
+        return Err(upgrade_required("this is a WebSocket endpoint: send `Upgrade: websocket`"));
+    }
+    if !names_token(headers, &header::CONNECTION, "upgrade") {
+        return Err(bad("connection_header", "a WebSocket handshake has `Connection: Upgrade`"));
+    }
+    let mut versions = headers.get_all(header::SEC_WEBSOCKET_VERSION).iter();
+    match (versions.next().map(HeaderValue::as_bytes), versions.next()) {
+        (Some(b"13"), None) => {}
+        (Some(b"13"), Some(_)) => return Err(bad("version_header", "Sec-WebSocket-Version comes once")),
+        _ => return Err(upgrade_required("Sec-WebSocket-Version 13 (RFC 6455) is spoken here")),
+    }
+    if request.body().size_hint().exact() != Some(0) {
+        return Err(bad("handshake_body", "a WebSocket handshake has no body"));
+    }
+    let mut keys = headers.get_all(header::SEC_WEBSOCKET_KEY).iter();
+    let (Some(key), None) = (keys.next(), keys.next()) else {
+        return Err(bad("key_header", "a WebSocket handshake has one Sec-WebSocket-Key"));
+    };
+    if BASE64.decode(key.as_bytes()).is_ok_and(|nonce| nonce.len() == 16) {
+        Ok(key.as_bytes().to_vec())
+    } else {
+        Err(bad("key_header", "Sec-WebSocket-Key is the base64 of 16 bytes"))
+    }
+}
+
+/// Whether a comma-separated header names a token, whatever its case.
+fn names_token(headers: &HeaderMap, name: &header::HeaderName, token: &str) -> bool {
+    headers
+        .get_all(name)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|word| word.trim().eq_ignore_ascii_case(token))
+}
+
+/// Reads the query of a handshake. What is wrong with it is said after the upgrade.
+fn ticket(query: &str, open: bool) -> Ticket {
+    let mut identity = Identity::default();
+    let mut rooms = Vec::new();
+    let mut refused = None;
+    let mut refuse = |code, words: String| _ = refused.get_or_insert((code, words));
+    if !open {
+        refuse(CloseCode::BadToken, "a token is needed here".into());
+    }
+    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+        match &*name {
+            "room" | "userId" => match names::check(&value) {
+                Err(error) => refuse(CloseCode::BadMessage, format!("{name} {error}")),
+                Ok(()) if name == "room" => rooms.push(value.into_owned()),
+                Ok(()) => identity.user = Some(value.into_owned()),
+            },
+            "appId" => match value.parse() {
+                Ok(app) if app > 0 => identity.app = Some(app),
+                _ => refuse(CloseCode::BadMessage, "appId is a number from 1 to 4294967295".into()),
+            },
+            _ => {}
+        }
+    }
+    rooms.sort_unstable();
+    rooms.dedup();
+    if rooms.len() > ROOMS_PER_CLIENT_MAX {
+        refuse(CloseCode::TooManyRooms, format!("{} rooms; at most {ROOMS_PER_CLIENT_MAX}", rooms.len()));
+        rooms.clear();
+    }
+    Ticket { identity, rooms, refused }
+}
+
+fn library(request: &Request<Incoming>) -> Result<Answer, Answered> {
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        return Err(http1::method_not_allowed("GET, HEAD").into());
+    }
+    let mut answer = http1::ok("text/javascript; charset=utf-8", Bytes::from_static(LIBRARY.as_bytes()));
+    // The library is public, and a page of another origin may import it.
+    answer.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    Ok(answer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_query_says_who_and_where() {
+        let ticket = ticket("userId=u%201&appId=7&room=b&room=a&room=b&x=1", true);
+        assert_eq!(ticket.identity, Identity { user: Some("u 1".into()), app: Some(7) });
+        assert_eq!(ticket.rooms, ["a", "b"]);
+        assert_eq!(ticket.refused, None);
+    }
+
+    #[test]
+    fn a_bad_query_is_refused_with_its_code() {
+        let many: String = (0..65).map(|n| format!("room=r{n}&")).collect();
+        for (query, open, code) in [
+            ("userId=u", false, CloseCode::BadToken),
+            ("room=", true, CloseCode::BadMessage),
+            ("room=a%00b", true, CloseCode::BadMessage),
+            ("appId=0", true, CloseCode::BadMessage),
+            ("appId=4294967296", true, CloseCode::BadMessage),
+            (&*many, true, CloseCode::TooManyRooms),
+        ] {
+            assert_eq!(ticket(query, open).refused.map(|(code, _)| code), Some(code), "{query}");
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! Heartbeats without a timer per connection: one thread passes all connections, evenly spread over time.
+//!
+//! Each period is cut into steps; a step visits one part of one bucket. A visit closes who was silent for too
+//! long and cuts who does not answer a close; every fourth visit also pings, so a client is pinged once a
+//! period and its silence is noticed within a quarter of one.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use common::client::CloseCode;
+use parking_lot::{Condvar, Mutex};
+
+use crate::bucket::BUCKETS;
+use crate::connection::Connection;
+use crate::counters::Counters;
+use crate::frame;
+use crate::registry::Registry;
+
+/// Visits of each connection in a period.
+const VISITS: usize = 4;
+
+/// Parts of a bucket; VISITS × PARTS × BUCKETS steps make a period, of 25 s by default: one every 24 ms.
+const PARTS: usize = 4;
+
+/// A client that does not answer a close frame is cut after this.
+const CLOSE_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// The thread's switch.
+#[derive(Debug, Default)]
+pub(crate) struct Heartbeat {
+    ended: Mutex<bool>,
+    wake: Condvar,
+}
+
+impl Heartbeat {
+    /// Runs until [`Heartbeat::end`].
+    pub(crate) fn run(
+        &self,
+        registry: &Registry,
+        counters: &Counters,
+        period: Duration,
+        silence_max: Duration,
+    ) {
+        let steps = VISITS * PARTS * BUCKETS;
+        let pause = period / steps as u32;
+        let mut next = Instant::now();
+        let mut connections = Vec::new();
+        for step in (0..steps).cycle() {
+            next += pause;
+            if self.wait_until(next) {
+                return;
+            }
+            let (visit, place) = (step / (PARTS * BUCKETS), step % (PARTS * BUCKETS));
+            let (bucket, part) = (place % BUCKETS, place / BUCKETS);
+            let size = registry.slots(bucket).div_ceil(PARTS);
+            registry.gather(bucket, part * size..(part + 1) * size, &mut connections);
+            // A quarter of the parts at each visit, and never the same quarter of neighbours: even in time.
+            let pings = (bucket + part) % VISITS == visit;
+            for connection in connections.drain(..) {
+                visit_one(&connection, counters, silence_max, pings);
+            }
+        }
+    }
+
+    /// Whether the end came first.
+    fn wait_until(&self, at: Instant) -> bool {
+        let mut ended = self.ended.lock();
+        while !*ended && Instant::now() < at {
+            self.wake.wait_until(&mut ended, at);
+        }
+        *ended
+    }
+
+    /// Ends the thread.
+    pub(crate) fn end(&self) {
+        *self.ended.lock() = true;
+        self.wake.notify_all();
+    }
+}
+
+fn visit_one(connection: &Arc<Connection>, counters: &Counters, silence_max: Duration, ping: bool) {
+    match connection.closing_for() {
+        Some(since) if since >= CLOSE_TIME_MAX => connection.cut(),
+        Some(_) => {}
+        None if connection.silence() >= silence_max => {
+            counters.closed_silent.inc();
+            connection.close(CloseCode::NoHeartbeat, "nothing was heard from you for too long");
+        }
+        None if ping => connection.send_control(frame::PING),
+        None => {}
+    }
+}

@@ -1,0 +1,178 @@
+//! The gateway's side of the link: takes HTTP/2 connections from logic nodes and their two streams.
+//!
+//! A link that says something else (no HTTP/2, a wrong secret, another version, garbage) is refused with a
+//! reason and costs one short-lived task; it harms nobody else.
+
+mod admit;
+mod control;
+mod data;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use common::accept::{self, Accepted};
+use common::limits::LINK_WINDOW_BYTES;
+use common::link::secret::Secret;
+use common::link::{CONTROL_PATH, DATA_PATH, LINK_HEADER};
+use h2::RecvStream;
+use h2::server::SendResponse;
+use http::{Method, Request, Response, StatusCode, header};
+use parking_lot::Mutex;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::node::Parts;
+use crate::tally::Outgoing;
+
+/// Links at a time; a cluster has as many as it has logic nodes, twice that while one is replaced.
+const LINKS_MAX: usize = 256;
+
+/// A link must have said who it is in this time.
+const GREET_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// One HTTP/2 connection from a logic node.
+struct Link {
+    parts: Arc<Parts>,
+    /// The text that ties the streams together; set by the control stream.
+    key: Mutex<Option<Vec<u8>>>,
+    /// The logic node has said who it is, and may drive us.
+    greeted: CancellationToken,
+    /// The link is over.
+    over: CancellationToken,
+    outgoing: Arc<Outgoing>,
+}
+
+/// Takes links until the node stops.
+pub(crate) async fn run(listener: TcpListener, secret: Option<Secret>, parts: Arc<Parts>) {
+    let places = Arc::new(Semaphore::new(LINKS_MAX));
+    let secret = Arc::new(secret);
+    loop {
+        let Ok(place) = places.clone().acquire_owned().await else { return };
+        let Some(accepted) = parts.shutdown.or_stopped(accept::next(&listener)).await else { return };
+        match accepted {
+            Accepted::Exhausted(error) => tracing::warn!(%error, "out of descriptors: new links wait"),
+            Accepted::Connection(stream, peer) => {
+                let (parts, secret) = (parts.clone(), secret.clone());
+                parts.tasks.clone().spawn(async move {
+                    let _place = place;
+                    let link = Arc::new(Link::new(parts.clone()));
+                    // Boxed: an HTTP/2 connection is large, and there are few.
+                    let served = Box::pin(serve(stream, &link, secret.as_ref().as_ref()));
+                    if let Some(Err(error)) = parts.shutdown.or_stopped(served).await {
+                        tracing::warn!(%peer, %error, "a link ended");
+                    }
+                    link.over.cancel();
+                    link.outgoing.end();
+                });
+            }
+        }
+    }
+}
+
+impl Link {
+    fn new(parts: Arc<Parts>) -> Self {
+        Self {
+            parts,
+            key: Mutex::default(),
+            greeted: CancellationToken::new(),
+            over: CancellationToken::new(),
+            outgoing: Arc::default(),
+        }
+    }
+}
+
+async fn serve(stream: TcpStream, link: &Arc<Link>, secret: Option<&Secret>) -> Result<(), String> {
+    let mut builder = h2::server::Builder::new();
+    builder
+        .initial_window_size(LINK_WINDOW_BYTES)
+        // Twice the stream's, so that unread deliveries never hold up the control stream.
+        .initial_connection_window_size(2 * LINK_WINDOW_BYTES)
+        .max_concurrent_streams(4)
+        .max_header_list_size(8 * 1024);
+    let handshake = tokio::time::timeout(GREET_TIME_MAX, builder.handshake::<_, Bytes>(stream));
+    let mut connection = match handshake.await {
+        Err(_) => return Err("no HTTP/2 preface in time".into()),
+        Ok(Err(error)) => return Err(format!("not an HTTP/2 client: {error}")),
+        Ok(Ok(connection)) => connection,
+    };
+    let mut streams = JoinSet::new();
+    let late = tokio::time::sleep(GREET_TIME_MAX);
+    tokio::pin!(late);
+    loop {
+        tokio::select! {
+            request = connection.accept() => match request {
+                None => return Ok(()),
+                Some(Err(error)) => return Err(format!("the connection broke: {error}")),
+                Some(Ok((request, respond))) => open(request, respond, link, secret, &mut streams),
+            },
+            () = &mut late, if !link.greeted.is_cancelled() => return Err("no hello in time".into()),
+            () = link.over.cancelled() => {
+                // What was said last, such as why the link is refused, must reach the peer.
+                connection.graceful_shutdown();
+                let rest = async { while connection.accept().await.is_some() {} };
+                let _ = tokio::time::timeout(Duration::from_millis(500), rest).await;
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// Opens one of the two streams, or answers why not.
+fn open(
+    request: Request<RecvStream>,
+    mut respond: SendResponse<Bytes>,
+    link: &Arc<Link>,
+    secret: Option<&Secret>,
+    streams: &mut JoinSet<()>,
+) {
+    let status = refuse(&request, link, secret);
+    let mut answer = Response::new(());
+    *answer.status_mut() = status.unwrap_or(StatusCode::OK);
+    if let Some(status) = status {
+        link.parts.counters.links_refused.inc();
+        tracing::warn!(%status, path = request.uri().path(), "a link's stream was refused");
+        let _ = respond.send_response(answer, true);
+        return;
+    }
+    let Ok(send) = respond.send_response(answer, false) else { return };
+    let (link, path) = (link.clone(), request.uri().path().to_owned());
+    let receive = request.into_body();
+    streams.spawn(async move {
+        let ended = if path == CONTROL_PATH {
+            control::run(&link, send, receive).await
+        } else {
+            data::run(&link, send, receive).await.map_err(control::Ended::Lost)
+        };
+        if let Err(error) = ended {
+            tracing::info!(stream = path, %error, "a link's stream ended");
+        }
+        link.over.cancel();
+    });
+}
+
+/// Why a stream is not opened, as a status.
+fn refuse(request: &Request<RecvStream>, link: &Link, secret: Option<&Secret>) -> Option<StatusCode> {
+    let header = |name| request.headers().get(name).map(http::HeaderValue::as_bytes);
+    if !matches!(request.uri().path(), CONTROL_PATH | DATA_PATH) {
+        return Some(StatusCode::NOT_FOUND);
+    }
+    if request.method() != Method::POST {
+        return Some(StatusCode::METHOD_NOT_ALLOWED);
+    }
+    if secret.is_some_and(|secret| !secret.is_proved_by(header(header::AUTHORIZATION.as_str()))) {
+        return Some(StatusCode::UNAUTHORIZED);
+    }
+    let said = header(LINK_HEADER).map(<[u8]>::to_vec);
+    let mut key = link.key.lock();
+    match (request.uri().path() == CONTROL_PATH, said, key.as_ref()) {
+        (true, Some(said), None) => {
+            *key = Some(said);
+            None
+        }
+        (false, Some(said), Some(known)) if said == *known => None,
+        _ => Some(StatusCode::BAD_REQUEST),
+    }
+}

@@ -1,0 +1,128 @@
+//! From a delivery to items for targets: who of those named is here, how many that is, and which lane.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use common::link::message::{Delivery, Taken, To};
+use common::names::Kind;
+
+use super::Link;
+use crate::bucket::Local;
+use crate::directory::Group;
+use crate::merger::{Filter, Item, Target};
+use crate::pusher::Urgency;
+use crate::registry::Registry;
+use crate::tally::{Part, Passage};
+
+/// Deliveries of one chunk, on their way into the mergers together: one lock for all.
+#[derive(Default)]
+pub(super) struct Admitted {
+    merged: Vec<(Target, Filter, Item)>,
+    urgent: Vec<(Target, Filter, Item)>,
+    taken: Vec<Taken>,
+    unmatched: Vec<Arc<Passage>>,
+}
+
+impl Admitted {
+    /// Finds the connections of one delivery.
+    pub(super) fn admit(&mut self, delivery: Delivery, link: &Link) {
+        let registry = &link.parts.registry;
+        let app = delivery.app;
+        let targets = targets(&delivery, registry);
+        // For `all` the application is the target itself; elsewhere it filters.
+        let filter = Filter {
+            app: if delivery.to == To::All as i32 { None } else { app },
+            except: except(&delivery.except),
+        };
+        let targets: Vec<_> = targets
+            .into_iter()
+            .map(|target| (count(&target, &filter, registry), target))
+            .filter(|(matched, _)| *matched > 0)
+            .collect();
+        link.parts.counters.deliveries.inc();
+        let matched = targets.iter().map(|(matched, _)| matched).sum();
+        self.taken.push(Taken { serial: delivery.serial, matched });
+        if targets.is_empty() {
+            link.parts.counters.unmatched.inc();
+        }
+        let passage = Passage::new(link.outgoing.clone(), delivery.serial, targets.len() as u32);
+        if targets.is_empty() {
+            self.unmatched.push(passage.clone());
+        }
+        let ttl = (delivery.ttl_ms > 0).then(|| Duration::from_millis(delivery.ttl_ms));
+        let expires = ttl.and_then(|ttl| Instant::now().checked_add(ttl));
+        let lane = if delivery.urgent { &mut self.urgent } else { &mut self.merged };
+        for (matched, target) in targets {
+            let part = Part { passage: passage.clone(), matched };
+            let key = (!delivery.key.is_empty()).then(|| delivery.key.clone());
+            let item = Item { body: delivery.body.clone(), key, expires, part };
+            lane.push((target, filter.clone(), item));
+        }
+    }
+
+    /// Says that everything was taken, and gives it to the mergers. In this order: an urgent item may be
+    /// written, and counted, before the next line.
+    pub(super) fn hand_over(&mut self, link: &Link) {
+        if self.taken.is_empty() {
+            return;
+        }
+        link.outgoing.taken(&mut self.taken);
+        self.unmatched.drain(..).for_each(|passage| passage.nobody());
+        for (urgency, lane) in [(Urgency::Merged, &mut self.merged), (Urgency::Urgent, &mut self.urgent)] {
+            if !lane.is_empty() {
+                link.parts.pusher.offer(urgency, lane.drain(..));
+            }
+        }
+    }
+}
+
+/// What a delivery names and this gateway holds.
+fn targets(delivery: &Delivery, registry: &Registry) -> Vec<Target> {
+    let named = |kind| {
+        let found = delivery.names.iter().filter_map(move |name| registry.directory.find(kind, name));
+        found.map(Target::Group).collect()
+    };
+    match (To::try_from(delivery.to), delivery.app) {
+        (Ok(To::All), None) => vec![Target::All],
+        (Ok(To::All), Some(app)) => {
+            registry.directory.find(Kind::App, &app.to_string()).map(Target::Group).into_iter().collect()
+        }
+        (Ok(To::Rooms), _) => named(Kind::Room),
+        (Ok(To::Users), _) => named(Kind::User),
+        (Ok(To::Clients), _) => delivery.clients.iter().map(|local| Target::Client(Local(*local))).collect(),
+        // A target of a later release: nobody here is in it.
+        (Err(_), _) => Vec::new(),
+    }
+}
+
+fn except(locals: &[u64]) -> Option<Arc<[Local]>> {
+    if locals.is_empty() {
+        return None;
+    }
+    let mut sorted: Vec<Local> = locals.iter().copied().map(Local).collect();
+    sorted.sort_unstable();
+    sorted.dedup();
+    Some(sorted.into())
+}
+
+/// How many connections a target has now.
+fn count(target: &Target, filter: &Filter, registry: &Registry) -> u64 {
+    let all = |group: Option<&Arc<Group>>| {
+        let whole = match (group, filter.app) {
+            (None, _) => registry.clients() as u64,
+            (Some(group), None) => group.members(),
+            (Some(group), Some(app)) => registry.members_of_app(group, app),
+        };
+        let except = filter.except.iter().flat_map(|except| except.iter());
+        let left_out = except.filter(|local| registry.matches(**local, group, filter.app)).count();
+        whole.saturating_sub(left_out as u64)
+    };
+    match target {
+        Target::All => all(None),
+        Target::Group(group) => all(Some(group)),
+        Target::Client(local) => {
+            let excepted = filter.except.as_ref().is_some_and(|except| except.binary_search(local).is_ok());
+            u64::from(!excepted && registry.matches(*local, None, filter.app))
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! The control stream: hellos, then routes as they change and statistics once a second.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use common::link::VERSION;
+use common::link::codec::{Inbound, Outbound};
+use common::link::message::{
+    ControlDown, ControlUp, GatewayHello, LogicHello, Refused, Routes, Stats, control_down, control_up,
+};
+use common::link::stream::{self, Lost};
+use common::names::Kind;
+use h2::{RecvStream, SendStream};
+use tokio::time::MissedTickBehavior;
+
+use super::Link;
+use crate::routes::Subscription;
+
+/// How often a gateway says that it is alive.
+const STATS_EVERY: Duration = Duration::from_secs(1);
+
+/// A logic node that says nothing for so long is taken for dead, and clients wait for it no more.
+const SILENCE_MAX: Duration = Duration::from_secs(4);
+
+/// Why a control stream ended.
+#[derive(Debug)]
+pub(super) enum Ended {
+    Lost(Lost),
+    /// The peer did not begin with a hello that we take.
+    Refused(String),
+    /// Nothing came, or nothing could be sent, for too long.
+    Silent,
+}
+
+impl std::fmt::Display for Ended {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Lost(lost) => lost.fmt(f),
+            Self::Refused(reason) => write!(f, "refused: {reason}"),
+            Self::Silent => f.write_str("the logic node is silent"),
+        }
+    }
+}
+
+struct Control<'a> {
+    link: &'a Link,
+    send: SendStream<Bytes>,
+    outbound: Outbound,
+}
+
+pub(super) async fn run(link: &Link, send: SendStream<Bytes>, mut receive: RecvStream) -> Result<(), Ended> {
+    let mut control = Control { link, send, outbound: Outbound::default() };
+    let mut inbound = Inbound::default();
+    control.say(control_up::Body::Hello(control.hello())).await?;
+    let peer = first(&mut receive, &mut inbound).await?;
+    if peer.version != VERSION {
+        let reason = format!(
+            "link version {} is not spoken here; this gateway ({}) speaks {VERSION}",
+            peer.version,
+            env!("CARGO_PKG_VERSION")
+        );
+        link.parts.counters.links_refused.inc();
+        control.say(control_up::Body::Refused(Refused { reason: reason.clone() })).await?;
+        let _ = control.send.send_data(Bytes::new(), true);
+        return Err(Ended::Refused(reason));
+    }
+    tracing::info!(logic = %peer.name, "a link is up");
+    let subscribed = link.parts.routes.subscribe();
+    link.parts.counters.links.inc();
+    link.greeted.cancel();
+    let ended = control.converse(&subscribed.subscription, &mut receive, &mut inbound).await;
+    link.parts.counters.links.dec();
+    tracing::info!(logic = %peer.name, "a link is down");
+    ended
+}
+
+/// The peer's hello.
+async fn first(receive: &mut RecvStream, inbound: &mut Inbound) -> Result<LogicHello, Ended> {
+    loop {
+        match inbound.next_message::<ControlDown>().map_err(|error| Ended::Lost(Lost::Garbage(error)))? {
+            Some(ControlDown { body: Some(control_down::Body::Hello(hello)) }) => return Ok(hello),
+            Some(_) => return Err(Ended::Refused("the first message was not a hello".into())),
+            None => stream::receive(receive, inbound).await.map_err(Ended::Lost)?,
+        }
+    }
+}
+
+impl Control<'_> {
+    fn hello(&self) -> GatewayHello {
+        let parts = &self.link.parts;
+        GatewayHello {
+            version: VERSION,
+            name: parts.name.clone(),
+            instance: parts.instance.0,
+            client_url: parts.client_url.clone(),
+            release: env!("CARGO_PKG_VERSION").into(),
+        }
+    }
+
+    fn stats(&self) -> Stats {
+        let parts = &self.link.parts;
+        Stats {
+            clients: parts.registry.clients() as u64,
+            users: parts.registry.directory.size(Kind::User) as u64,
+            rooms: parts.registry.directory.size(Kind::Room) as u64,
+            draining: parts.shutdown.is_draining(),
+        }
+    }
+
+    /// Routes, statistics and acknowledgements until the link ends.
+    async fn converse(
+        &mut self,
+        routes: &Subscription,
+        receive: &mut RecvStream,
+        inbound: &mut Inbound,
+    ) -> Result<(), Ended> {
+        let directory = &self.link.parts.registry.directory;
+        self.tell(routes.snapshot(directory)).await?;
+        let mut heard = Instant::now();
+        let mut every = tokio::time::interval(STATS_EVERY);
+        every.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                received = stream::receive(receive, inbound) => {
+                    received.map_err(Ended::Lost)?;
+                    heard = Instant::now();
+                    while let Some(message) = inbound
+                        .next_message::<ControlDown>()
+                        .map_err(|error| Ended::Lost(Lost::Garbage(error)))?
+                    {
+                        if let Some(control_down::Body::RoutesTaken(taken)) = message.body {
+                            routes.take(taken.serial);
+                        }
+                    }
+                }
+                () = routes.noted() => self.tell(routes.changes(directory)).await?,
+                _ = every.tick() => {
+                    if heard.elapsed() > SILENCE_MAX {
+                        return Err(Ended::Silent);
+                    }
+                    self.say(control_up::Body::Stats(self.stats())).await?;
+                }
+            }
+        }
+    }
+
+    async fn tell(&mut self, messages: Vec<Routes>) -> Result<(), Ended> {
+        for message in messages {
+            self.say(control_up::Body::Routes(message)).await?;
+        }
+        Ok(())
+    }
+
+    async fn say(&mut self, body: control_up::Body) -> Result<(), Ended> {
+        self.outbound.put(&ControlUp { body: Some(body) });
+        let Some(bytes) = self.outbound.take() else { return Ok(()) };
+        match tokio::time::timeout(SILENCE_MAX, stream::send(&mut self.send, bytes)).await {
+            Err(_) => Err(Ended::Silent),
+            Ok(sent) => sent.map_err(Ended::Lost),
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! One gateway, put together: bind everything, say what was bound, run, drain.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use common::ids::Instance;
+use common::metrics::Metrics;
+use common::shutdown::{JOIN_TIME_MAX, Shutdown};
+use common::tasks::Tasks;
+use common::{accept as listening, ops};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::bucket::Local;
+use crate::connection::{Connection, Shared};
+use crate::counters::Counters;
+use crate::heartbeat::Heartbeat;
+use crate::pusher::Pusher;
+use crate::registry::Registry;
+use crate::routes::Routes;
+use crate::settings::Settings;
+use crate::status::Status;
+use crate::{accept, announce, drain, ingress};
+
+/// A gateway whose ports are bound.
+#[derive(Debug)]
+pub struct Node {
+    settings: Settings,
+    clients: TcpListener,
+    ingress: TcpListener,
+    ops: TcpListener,
+    addresses: [SocketAddr; 3],
+}
+
+/// A gateway that has drained.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ended {
+    /// Connections that had not ended by themselves when the drain was over.
+    pub cut: usize,
+}
+
+/// A part of the node failed, and the node with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fallen(pub &'static str);
+
+impl std::fmt::Display for Fallen {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "the gateway's {} failed", self.0)
+    }
+}
+
+impl std::error::Error for Fallen {}
+
+/// What the parts of a running gateway share.
+pub(crate) struct Parts {
+    pub(crate) name: String,
+    pub(crate) instance: Instance,
+    pub(crate) client_url: String,
+    pub(crate) settings: Settings,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) routes: Arc<Routes>,
+    pub(crate) pusher: Arc<Pusher>,
+    pub(crate) tasks: Tasks,
+    pub(crate) shutdown: Shutdown,
+    pub(crate) shared: Arc<Shared>,
+}
+
+impl Parts {
+    /// A connection's handle, once its place is known.
+    pub(crate) fn connect(&self, stream: TcpStream, local: Local) -> Arc<Connection> {
+        Arc::new(Connection::new(stream, local, self.shared.clone()))
+    }
+}
+
+impl Node {
+    /// Binds the three ports.
+    ///
+    /// # Errors
+    /// Which address cannot be listened on, and why.
+    // Async, though nothing waits: sockets must be bound inside the runtime that will use them.
+    #[allow(clippy::unused_async)]
+    pub async fn bind(settings: Settings) -> io::Result<Self> {
+        let clients = listening::bind(settings.listen)?;
+        let ingress = listening::bind(settings.ingress)?;
+        let ops = listening::bind(settings.ops)?;
+        let addresses = [clients.local_addr()?, ingress.local_addr()?, ops.local_addr()?];
+        Ok(Self { settings, clients, ingress, ops, addresses })
+    }
+
+    /// Where clients connect.
+    #[must_use]
+    pub fn clients_addr(&self) -> SocketAddr {
+        self.addresses[0]
+    }
+
+    /// Where logic nodes open their links.
+    #[must_use]
+    pub fn ingress_addr(&self) -> SocketAddr {
+        self.addresses[1]
+    }
+
+    /// The operator's port.
+    #[must_use]
+    pub fn ops_addr(&self) -> SocketAddr {
+        self.addresses[2]
+    }
+
+    /// What people call it.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.settings.name
+    }
+
+    /// Runs until `shutdown` asks for the end, and drains.
+    ///
+    /// # Errors
+    /// [`Fallen`] when a part that the gateway cannot be without has failed.
+    pub async fn run(self, shutdown: Shutdown) -> Result<Ended, Fallen> {
+        let metrics = Metrics::new("gateway");
+        let tasks = Tasks::new(shutdown.clone());
+        let (clients, ingress) = (self.clients_addr(), self.ingress_addr());
+        let parts = Arc::new(assemble(self.settings, clients, &metrics, &tasks, &shutdown));
+        let heartbeat = Arc::new(Heartbeat::default());
+        {
+            let (heartbeat, parts) = (heartbeat.clone(), parts.clone());
+            tasks.essential_thread("heartbeat", move || {
+                let Settings { heartbeat: period, silence_max, .. } = parts.settings;
+                heartbeat.run(&parts.registry, &parts.counters, period, silence_max);
+            });
+        }
+        let status = Arc::new(Status::new(parts.clone()));
+        tasks.essential("ops port", ops::serve(self.ops, metrics, status, tasks.clone(), shutdown.clone()));
+        let secret = parts.settings.link_secret.clone();
+        tasks.essential("ingress", ingress::run(self.ingress, secret, parts.clone()));
+        tasks.essential("accept loop", accept::run(self.clients, parts.clone()));
+        for url in &parts.settings.announce {
+            tasks.essential("announcement", announce::run(url.clone(), ingress, parts.clone()));
+        }
+        tokio::select! {
+            name = tasks.fallen() => {
+                shutdown.stop();
+                return Err(Fallen(name));
+            }
+            () = shutdown.draining() => {}
+        }
+        let cut = drain::run(&parts).await;
+        parts.pusher.end();
+        heartbeat.end();
+        shutdown.stop();
+        // What is left by now can only be a bug of ours; it must not keep the process from ending.
+        let _ = tokio::time::timeout(JOIN_TIME_MAX, tasks.ended()).await;
+        Ok(Ended { cut })
+    }
+}
+
+fn assemble(
+    settings: Settings,
+    clients: SocketAddr,
+    metrics: &Metrics,
+    tasks: &Tasks,
+    shutdown: &Shutdown,
+) -> Parts {
+    let instance = Instance::random();
+    let counters = Arc::new(Counters::new(metrics));
+    let routes = Arc::<Routes>::default();
+    let registry = Arc::new(Registry::new(routes.clone()));
+    let pusher = Pusher::start(&settings, &registry, &counters, tasks);
+    let shared = Arc::new(Shared {
+        counters: counters.clone(),
+        tasks: tasks.clone(),
+        outbox_bytes_max: settings.outbox_bytes_max,
+        slow: settings.slow,
+        started: Instant::now(),
+        instance,
+    });
+    Parts {
+        name: settings.name.clone(),
+        instance,
+        client_url: settings.advertise.clone().unwrap_or_else(|| format!("ws://{clients}")),
+        settings,
+        counters,
+        registry,
+        routes,
+        pusher,
+        tasks: tasks.clone(),
+        shutdown: shutdown.clone(),
+        shared,
+    }
+}

@@ -1,0 +1,263 @@
+//! One walk over the connections: batches become frames, each bucket gathers who is due what, and every
+//! connection gets all its frames in one write.
+//!
+//! A bucket's read lock is held to gather handles, never to write: connects and joins wait microseconds.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::bucket::{BUCKETS, Bucket, Local};
+use crate::connection::{Connection, Piece, Wrote};
+use crate::counters::Counters;
+use crate::directory::Group;
+use crate::frame;
+use crate::merger::{Batch, Filter, Target};
+use crate::registry::{Registry, bits};
+use crate::tally::{Outcome, Tally};
+
+/// One frame of the sweep, the same bytes for all who are due it.
+#[derive(Debug)]
+struct Frame {
+    piece: Piece,
+    filter: Filter,
+}
+
+/// Someone in a bucket is due the frames `first..end`.
+#[derive(Debug)]
+struct Entry {
+    who: Who,
+    first: u32,
+    end: u32,
+}
+
+#[derive(Debug)]
+enum Who {
+    All,
+    Members(Arc<Group>),
+    One(Local),
+}
+
+/// The frames of one tick and who is due them.
+#[derive(Debug)]
+pub(super) struct Sweep {
+    frames: Vec<Frame>,
+    /// Per bucket.
+    entries: Vec<Vec<Entry>>,
+    /// The buckets that have entries, beginning at a different one each time.
+    buckets: Vec<usize>,
+    counters: Arc<Counters>,
+}
+
+/// What a worker keeps between buckets, so that a sweep allocates nothing per connection.
+#[derive(Debug, Default)]
+pub(super) struct Scratch {
+    /// Slot and entry, in one number to sort by.
+    dues: Vec<u64>,
+    /// Connections with the range of `frames` that is theirs.
+    jobs: Vec<(Arc<Connection>, u32)>,
+    /// Indexes of frames, one run for each job.
+    frames: Vec<u32>,
+}
+
+impl Sweep {
+    /// Encodes each segment once and looks up which buckets have someone for it.
+    pub(super) fn plan(batches: Vec<Batch>, now: Instant, counters: &Arc<Counters>) -> Arc<Self> {
+        let mut sweep = Self {
+            frames: Vec::with_capacity(batches.len()),
+            entries: (0..BUCKETS).map(|_| Vec::new()).collect(),
+            buckets: Vec::new(),
+            counters: counters.clone(),
+        };
+        for batch in batches {
+            let first = sweep.frames.len() as u32;
+            let room = match &batch.target {
+                Target::Group(group) if group.kind == common::names::Kind::Room => Some(group.clone()),
+                _ => None,
+            };
+            for segment in batch.segments {
+                sweep.encode(segment, room.as_ref(), now);
+            }
+            let end = sweep.frames.len() as u32;
+            if first < end {
+                sweep.address(&batch.target, first, end);
+            }
+        }
+        counters.frames_encoded.inc_by(sweep.frames.len() as u64);
+        let start = now.elapsed().subsec_nanos() as usize % BUCKETS;
+        sweep.buckets = (0..BUCKETS)
+            .map(|number| (number + start) % BUCKETS)
+            .filter(|number| !sweep.entries[*number].is_empty())
+            .collect();
+        Arc::new(sweep)
+    }
+
+    fn encode(&mut self, segment: crate::merger::Segment, room: Option<&Arc<Group>>, now: Instant) {
+        let mut bodies = Vec::with_capacity(segment.items.len());
+        let mut parts = Vec::with_capacity(segment.items.len());
+        for item in segment.items.into_iter().flatten() {
+            if item.expires.is_some_and(|expires| expires <= now) {
+                item.part.expired(&self.counters);
+            } else {
+                bodies.push(item.body);
+                parts.push(item.part);
+            }
+        }
+        if bodies.is_empty() {
+            return;
+        }
+        let bytes = frame::push(room.map(|group| &*group.name), bodies.iter());
+        let tally = Tally::new(parts, self.counters.clone());
+        self.frames.push(Frame {
+            piece: Piece { bytes, tally: Some(tally), room: room.cloned() },
+            filter: segment.filter,
+        });
+    }
+
+    fn address(&mut self, target: &Target, first: u32, end: u32) {
+        match target {
+            Target::All => {
+                for bucket in &mut self.entries {
+                    bucket.push(Entry { who: Who::All, first, end });
+                }
+            }
+            Target::Group(group) => {
+                for number in bits(group.buckets()) {
+                    self.entries[number].push(Entry { who: Who::Members(group.clone()), first, end });
+                }
+            }
+            Target::Client(local) => {
+                self.entries[local.bucket()].push(Entry { who: Who::One(*local), first, end });
+            }
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.frames.is_empty()
+    }
+
+    pub(super) fn buckets(&self) -> &[usize] {
+        &self.buckets
+    }
+
+    /// How much there is to look up: entries over all buckets. Says nothing of how many members they have,
+    /// except that an entry for all counts a whole bucket.
+    pub(super) fn entries(&self) -> usize {
+        let weight = |entry: &Entry| match &entry.who {
+            Who::All => usize::MAX / BUCKETS / 2,
+            Who::Members(group) => usize::try_from(group.members()).unwrap_or(usize::MAX / BUCKETS / 2),
+            Who::One(_) => 1,
+        };
+        self.entries.iter().flatten().map(weight).fold(0, usize::saturating_add)
+    }
+
+    /// Does all buckets on this thread.
+    pub(super) fn run_whole(&self, registry: &Registry) {
+        let mut scratch = Scratch::default();
+        for bucket in &self.buckets {
+            self.run(*bucket, registry, &mut scratch);
+        }
+    }
+
+    /// Does one bucket: gathers under its lock, writes without it.
+    pub(super) fn run(&self, number: usize, registry: &Registry, scratch: &mut Scratch) {
+        scratch.dues.clear();
+        scratch.frames.clear();
+        {
+            let bucket = registry.bucket(number).read();
+            self.gather(&bucket, &self.entries[number], scratch);
+        }
+        let mut totals = Totals::default();
+        let mut start = 0;
+        let mut pieces: Vec<&Piece> = Vec::with_capacity(8);
+        for (connection, end) in scratch.jobs.drain(..) {
+            pieces.clear();
+            let indexes = &scratch.frames[start..end as usize];
+            pieces.extend(indexes.iter().map(|index| &self.frames[*index as usize].piece));
+            totals.add(connection.send(&pieces), indexes, &self.frames);
+            start = end as usize;
+        }
+        totals.end(&self.frames, &self.counters);
+    }
+
+    /// Who in this bucket is due what, each connection once, its frames in the order of the plan.
+    fn gather(&self, bucket: &Bucket, entries: &[Entry], scratch: &mut Scratch) {
+        for (index, entry) in entries.iter().enumerate() {
+            let due = |slot: u32| u64::from(slot) << 32 | index as u64;
+            match &entry.who {
+                Who::All => scratch.dues.extend((0..bucket.slots.len() as u32).map(due)),
+                Who::Members(group) => {
+                    scratch.dues.extend(bucket.members(group).iter().map(|slot| due(*slot)));
+                }
+                Who::One(local) if bucket.slot(*local).is_some() => scratch.dues.push(due(local.slot())),
+                Who::One(_) => {}
+            }
+        }
+        if entries.len() > 1 {
+            scratch.dues.sort_unstable();
+        }
+        for same in scratch.dues.chunk_by(|a, b| a >> 32 == b >> 32) {
+            let slot = &bucket.slots[(same[0] >> 32) as usize];
+            let Some(connection) = &slot.connection else { continue };
+            let before = scratch.frames.len();
+            for due in same {
+                let entry = &entries[(due & 0xffff_ffff) as usize];
+                for index in entry.first..entry.end {
+                    if self.frames[index as usize].filter.admits(connection.local, slot.app) {
+                        scratch.frames.push(index);
+                    }
+                }
+            }
+            if scratch.frames.len() > before {
+                scratch.jobs.push((connection.clone(), scratch.frames.len() as u32));
+            }
+        }
+    }
+
+    /// All connections have been passed: what became of each frame is told.
+    pub(super) fn seal(&self) {
+        self.frames.iter().filter_map(|frame| frame.piece.tally.as_ref()).for_each(|tally| tally.seal());
+    }
+}
+
+/// What one bucket's writes did, counted here first: a shared counter touched for each of a million writes
+/// would cost more than the counting.
+#[derive(Debug, Default)]
+struct Totals {
+    calls: u64,
+    bytes: u64,
+    frames: u64,
+    /// The frame last counted, and how often since.
+    run: Option<(u32, u64)>,
+}
+
+impl Totals {
+    fn add(&mut self, wrote: Wrote, indexes: &[u32], frames: &[Frame]) {
+        self.calls += u64::from(wrote.calls);
+        self.bytes += wrote.bytes as u64;
+        self.frames += wrote.whole as u64;
+        for index in &indexes[..wrote.whole] {
+            match &mut self.run {
+                Some((same, count)) if same == index => *count += 1,
+                _ => {
+                    self.flush(frames);
+                    self.run = Some((*index, 1));
+                }
+            }
+        }
+    }
+
+    fn flush(&mut self, frames: &[Frame]) {
+        if let Some((index, count)) = self.run.take()
+            && let Some(tally) = &frames[index as usize].piece.tally
+        {
+            tally.add(Outcome::Written, count);
+        }
+    }
+
+    fn end(mut self, frames: &[Frame], counters: &Counters) {
+        self.flush(frames);
+        counters.writes.inc_by(self.calls);
+        counters.write_bytes.inc_by(self.bytes);
+        counters.frames.inc_by(self.frames);
+    }
+}

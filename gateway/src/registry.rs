@@ -1,0 +1,216 @@
+//! Who is here: all connections in their buckets, found by client, user, application and room.
+//!
+//! Every change takes one bucket's write lock, and inside it at most one shard of the directory at a time;
+//! a sweep takes one bucket's read lock only to gather. No lock is held while a socket is written.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use common::limits::ROOMS_PER_CLIENT_MAX;
+use common::names::Kind;
+use parking_lot::RwLock;
+
+use crate::bucket::{BUCKETS, Bucket, Local};
+use crate::connection::Connection;
+use crate::directory::{Directory, Group};
+use crate::routes::Routes;
+
+/// Who a connection belongs to, as far as is known.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Identity {
+    pub(crate) user: Option<String>,
+    /// Application number; never 0.
+    pub(crate) app: Option<u32>,
+}
+
+/// How joining a room went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Join {
+    Joined,
+    Already,
+    TooMany,
+}
+
+/// All connections of this gateway.
+#[derive(Debug)]
+pub(crate) struct Registry {
+    buckets: Box<[RwLock<Bucket>]>,
+    pub(crate) directory: Directory,
+    next: AtomicUsize,
+    clients: AtomicUsize,
+}
+
+impl Registry {
+    pub(crate) fn new(routes: Arc<Routes>) -> Self {
+        Self {
+            buckets: (0..BUCKETS).map(|number| RwLock::new(Bucket::new(number))).collect(),
+            directory: Directory::new(routes),
+            next: AtomicUsize::new(0),
+            clients: AtomicUsize::new(0),
+        }
+    }
+
+    /// How many connections are registered.
+    pub(crate) fn clients(&self) -> usize {
+        self.clients.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn bucket(&self, number: usize) -> &RwLock<Bucket> {
+        &self.buckets[number]
+    }
+
+    /// Registers a connection with what it is and the rooms it asks for, all at once. `rooms` are at most
+    /// [`ROOMS_PER_CLIENT_MAX`]; one that comes twice is joined once.
+    pub(crate) fn register(
+        self: &Arc<Self>,
+        identity: &Identity,
+        rooms: &[String],
+        make: impl FnOnce(Local) -> Arc<Connection>,
+    ) -> Registration {
+        let number = self.next.fetch_add(1, Ordering::Relaxed) % BUCKETS;
+        let mut bucket = self.buckets[number].write();
+        let mut connection = None;
+        let local = bucket.insert(identity.app.unwrap_or(0), |local| {
+            let made = make(local);
+            connection = Some(made.clone());
+            made
+        });
+        self.enter_identity(&mut bucket, local, identity);
+        for room in rooms {
+            self.enter(&mut bucket, local, Kind::Room, room);
+        }
+        drop(bucket);
+        self.clients.fetch_add(1, Ordering::Relaxed);
+        let connection = connection.expect("insert calls make");
+        Registration { registry: self.clone(), local, connection }
+    }
+
+    fn enter(&self, bucket: &mut Bucket, local: Local, kind: Kind, name: &str) {
+        let known = |slot: &crate::bucket::Slot| slot.groups(kind).any(|group| *group.name == *name);
+        if bucket.slot(local).is_some_and(|slot| !known(slot)) {
+            let group = self.directory.enter(kind, name, local.bucket());
+            bucket.join(local, group);
+        }
+    }
+
+    fn enter_identity(&self, bucket: &mut Bucket, local: Local, identity: &Identity) {
+        if let Some(user) = &identity.user {
+            self.enter(bucket, local, Kind::User, user);
+        }
+        if let Some(app) = identity.app {
+            self.enter(bucket, local, Kind::App, &app.to_string());
+        }
+    }
+
+    fn exit(&self, bucket: &mut Bucket, local: Local, which: impl Fn(&Group) -> bool) -> bool {
+        let mut any = false;
+        while let Some(index) = bucket
+            .slot(local)
+            .and_then(|slot| slot.memberships.iter().position(|membership| which(&membership.group)))
+        {
+            any = true;
+            let (group, empty) = bucket.leave(local, index);
+            if empty {
+                self.directory.vacate(&group, local.bucket());
+            }
+        }
+        any
+    }
+
+    /// Joins a room.
+    pub(crate) fn join(&self, local: Local, room: &str) -> Join {
+        let mut bucket = self.buckets[local.bucket()].write();
+        let Some(slot) = bucket.slot(local) else { return Join::Already };
+        if slot.groups(Kind::Room).any(|group| *group.name == *room) {
+            return Join::Already;
+        }
+        if slot.groups(Kind::Room).count() >= ROOMS_PER_CLIENT_MAX {
+            return Join::TooMany;
+        }
+        self.enter(&mut bucket, local, Kind::Room, room);
+        Join::Joined
+    }
+
+    /// Leaves a room; says whether the connection was in it.
+    pub(crate) fn leave(&self, local: Local, room: &str) -> bool {
+        let mut bucket = self.buckets[local.bucket()].write();
+        self.exit(&mut bucket, local, |group| group.kind == Kind::Room && *group.name == *room)
+    }
+
+    /// Makes a connection another user's or another application's; rooms stay.
+    pub(crate) fn bind(&self, local: Local, identity: &Identity) {
+        let mut bucket = self.buckets[local.bucket()].write();
+        let Some(slot) = bucket.slot_mut(local) else { return };
+        slot.app = identity.app.unwrap_or(0);
+        self.exit(&mut bucket, local, |group| group.kind != Kind::Room);
+        self.enter_identity(&mut bucket, local, identity);
+    }
+
+    /// How many members of a group belong to an application: counted, since groups keep only their sum.
+    pub(crate) fn members_of_app(&self, group: &Arc<Group>, app: u32) -> u64 {
+        let mut count = 0;
+        for number in bits(group.buckets()) {
+            let bucket = self.buckets[number].read();
+            let members = bucket.members(group).iter();
+            count += members.filter(|slot| bucket.slots[**slot as usize].app == app).count() as u64;
+        }
+        count
+    }
+
+    /// Whether a connection is here, in the group if one is given, and of the application if one is given.
+    pub(crate) fn matches(&self, local: Local, group: Option<&Arc<Group>>, app: Option<u32>) -> bool {
+        let bucket = self.buckets[local.bucket()].read();
+        bucket.slot(local).is_some_and(|slot| {
+            app.is_none_or(|app| app == slot.app) && group.is_none_or(|group| bucket.is_member(local, group))
+        })
+    }
+
+    /// The connections of one bucket in a range of slots.
+    pub(crate) fn gather(
+        &self,
+        number: usize,
+        slots: std::ops::Range<usize>,
+        into: &mut Vec<Arc<Connection>>,
+    ) {
+        let bucket = self.buckets[number].read();
+        let end = slots.end.min(bucket.slots.len());
+        let range = bucket.slots.get(slots.start.min(end)..end).unwrap_or_default();
+        into.extend(range.iter().filter_map(|slot| slot.connection.clone()));
+    }
+
+    /// How many slots a bucket has, empty ones included.
+    pub(crate) fn slots(&self, number: usize) -> usize {
+        self.buckets[number].read().slots.len()
+    }
+}
+
+/// The numbers of the bits that are set.
+pub(crate) fn bits(mut set: u64) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        (set != 0).then(|| {
+            let lowest = set.trailing_zeros() as usize;
+            set &= set - 1;
+            lowest
+        })
+    })
+}
+
+/// A connection's place in the registry. Dropped: the place is empty, its groups are left, exactly once.
+#[derive(Debug)]
+pub(crate) struct Registration {
+    registry: Arc<Registry>,
+    pub(crate) local: Local,
+    pub(crate) connection: Arc<Connection>,
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        let mut bucket = self.registry.buckets[self.local.bucket()].write();
+        self.registry.exit(&mut bucket, self.local, |_| true);
+        let removed = bucket.remove(self.local);
+        drop(bucket);
+        if removed.is_some() {
+            self.registry.clients.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}

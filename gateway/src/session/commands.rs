@@ -1,0 +1,135 @@
+//! What a client may ask for, carried out and answered.
+
+use std::sync::Arc;
+
+use common::client::{CloseCode, Command, Numbered, Position, Refused, Reply, Response};
+use common::names;
+use serde_json::{Value, json};
+
+use crate::frame;
+use crate::node::Parts;
+use crate::registry::{Identity, Join, Registration};
+
+/// Messages that could not be understood before the client is closed: a program that sends rubbish.
+const BAD_MESSAGES_MAX: u32 = 16;
+
+/// What a reply says when it went well.
+type Outcome = Result<Option<Value>, (u16, String)>;
+
+/// Carries out the commands of one client.
+#[derive(Debug, Default)]
+pub(super) struct Commander {
+    bad: u32,
+}
+
+impl Commander {
+    /// Hears one text message.
+    ///
+    /// # Errors
+    /// The client must go, with this code and these words.
+    pub(super) async fn hear(
+        &mut self,
+        text: &str,
+        registration: &Registration,
+        parts: &Arc<Parts>,
+    ) -> Result<(), (CloseCode, String)> {
+        let connection = &registration.connection;
+        if text == "ping" {
+            connection.send_control(frame::text(b"pong"));
+            return Ok(());
+        }
+        match Command::parse(&mut text.as_bytes().to_vec()) {
+            Ok(Numbered { seq, body }) => {
+                parts.counters.commands.inc();
+                let name = name(&body);
+                // Boxed: commands are rare, and a session's size is paid a million times.
+                let outcome = Box::pin(carry_out(body, registration, parts)).await;
+                if seq.is_some() || outcome.is_err() {
+                    connection.send_control(reply(seq.as_deref(), name, outcome));
+                }
+            }
+            Err(Numbered { seq, body: Refused { code, cmd, reason } }) => {
+                parts.counters.commands_bad.inc();
+                self.bad += 1;
+                if self.bad > BAD_MESSAGES_MAX {
+                    return Err((CloseCode::BadMessage, "too many messages that are not commands".into()));
+                }
+                connection.send_control(reply(seq.as_deref(), &cmd, Err((code, reason))));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn name(command: &Command) -> &'static str {
+    match command {
+        Command::Login { .. } => "login",
+        Command::Heartbeat => "heartbeat",
+        Command::Join { .. } => "join",
+        Command::Leave { .. } => "leave",
+    }
+}
+
+fn reply(seq: Option<&str>, cmd: &str, outcome: Outcome) -> bytes::Bytes {
+    let (code, code_msg, data) = match &outcome {
+        Ok(data) => (200, "Success", data.clone()),
+        Err((code, reason)) => (*code, reason.as_str(), None),
+    };
+    frame::json(&Reply { seq, cmd, response: Response { code, code_msg, data } })
+}
+
+async fn carry_out(command: Command, registration: &Registration, parts: &Arc<Parts>) -> Outcome {
+    let bad = |what: &str, error: names::BadName| (400, format!("{what} {error}"));
+    let local = registration.local;
+    match command {
+        Command::Heartbeat => Ok(None),
+        Command::Login { token, user, app, from } => {
+            if token.is_some() || !parts.settings.open {
+                return Err((401, "this gateway takes no tokens: it knows no key to check them with".into()));
+            }
+            let Some(user) = user else {
+                return Err((400, "\"login\" needs {\"userId\":\"…\"} in \"data\"".into()));
+            };
+            names::check(&user).map_err(|error| bad("userId", error))?;
+            if app == Some(0) {
+                return Err((400, "appId is a number from 1 to 4294967295".into()));
+            }
+            let data = json!({"userId": user, "appId": app});
+            parts.registry.bind(local, &Identity { user: Some(user), app });
+            settle(parts).await;
+            Ok(Some(recovered(data, from.as_ref())))
+        }
+        Command::Join { room, from } => {
+            names::check(&room).map_err(|error| bad("room", error))?;
+            match parts.registry.join(local, &room) {
+                Join::TooMany => {
+                    let most = common::limits::ROOMS_PER_CLIENT_MAX;
+                    Err((409, format!("a client is in at most {most} rooms; leave one first")))
+                }
+                Join::Joined | Join::Already => {
+                    settle(parts).await;
+                    Ok(from.map(|from| recovered(json!({}), Some(&from))))
+                }
+            }
+        }
+        Command::Leave { room } => {
+            names::check(&room).map_err(|error| bad("room", error))?;
+            if parts.registry.leave(local, &room) { Ok(None) } else { Err((404, "not in that room".into())) }
+        }
+    }
+}
+
+/// Waits until a push that is accepted from now on reaches what was just joined.
+async fn settle(parts: &Parts) {
+    if !parts.routes.settled().await {
+        parts.counters.routes_unsettled.inc();
+    }
+}
+
+/// Rooms and users here keep no history: one who asks to resume is told that nothing was recovered.
+fn recovered(mut data: Value, from: Option<&Position>) -> Value {
+    if from.is_some() {
+        data["recovered"] = Value::Bool(false);
+    }
+    data
+}

@@ -1,0 +1,83 @@
+//! What a gateway can be told, with the defaults of a node of its own.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use common::link::secret::Secret;
+
+/// What happens to a client whose outbox is full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Slow {
+    /// It is closed with 4002.
+    #[default]
+    Close,
+    /// What does not fit is dropped, and it is told `gap`.
+    Drop,
+}
+
+/// Settings of one gateway.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// What people call the node; unique in a cluster.
+    pub name: String,
+    /// Where clients connect.
+    pub listen: SocketAddr,
+    /// Where logic nodes open their links.
+    pub ingress: SocketAddr,
+    /// The operator's port.
+    pub ops: SocketAddr,
+    /// Where clients reach this gateway from outside (`ws://host:port`); `None`: the address it listens on.
+    pub advertise: Option<String>,
+    /// Logic nodes (`http://host:port`) to announce itself to.
+    pub announce: Vec<String>,
+    /// What a link must prove; `None`: anyone may drive this gateway.
+    pub link_secret: Option<Secret>,
+    /// Client connections at a time.
+    pub max_connections: usize,
+    /// How long items gather; zero: they do not.
+    pub window: Duration,
+    /// Over how long a drain spreads the good-byes.
+    pub drain: Duration,
+    /// Whether `userId`, `appId` and `room` of a handshake are believed without a token.
+    pub open: bool,
+    /// What happens to a slow consumer.
+    pub slow: Slow,
+    /// How often each client is pinged.
+    pub heartbeat: Duration,
+    /// A client from which nothing came for so long is closed.
+    pub silence_max: Duration,
+    /// Bytes that may wait for one client.
+    pub outbox_bytes_max: usize,
+    /// Writing threads; 0: the lanes write themselves.
+    pub workers: usize,
+    /// A handshake must be complete in this time.
+    pub handshake_time_max: Duration,
+    /// Bytes of items that may wait for their window; past it links are not read.
+    pub merger_bytes_max: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        let local = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        Self {
+            name: "gateway".into(),
+            listen: local(7200),
+            ingress: local(7201),
+            ops: local(7209),
+            advertise: None,
+            announce: Vec::new(),
+            link_secret: None,
+            max_connections: 1_000_000,
+            window: Duration::from_secs(1),
+            drain: Duration::from_secs(30),
+            open: false,
+            slow: Slow::Close,
+            heartbeat: Duration::from_secs(25),
+            silence_max: Duration::from_secs(60),
+            outbox_bytes_max: 256 * 1024,
+            workers: std::thread::available_parallelism().map_or(1, usize::from),
+            handshake_time_max: Duration::from_secs(5),
+            merger_bytes_max: 64 * 1024 * 1024,
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! What a gateway says of itself on its ops port.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use common::names::Kind;
+use common::ops;
+use serde_json::{Value, json};
+
+use crate::node::Parts;
+
+/// Answers `/readyz` and `/statusz`.
+pub(crate) struct Status {
+    parts: Arc<Parts>,
+    /// A gateway that nobody ever linked to is not ready; one that lost its links says so too.
+    ever_linked: AtomicBool,
+}
+
+impl Status {
+    pub(crate) fn new(parts: Arc<Parts>) -> Self {
+        Self { parts, ever_linked: AtomicBool::new(false) }
+    }
+}
+
+impl ops::Status for Status {
+    fn unready(&self) -> Vec<String> {
+        let parts = &self.parts;
+        let mut reasons = Vec::new();
+        if parts.shutdown.is_draining() {
+            reasons.push("draining: it takes no new clients".to_owned());
+        }
+        if parts.registry.clients() >= parts.settings.max_connections {
+            reasons.push(format!("full: {} connections", parts.settings.max_connections));
+        }
+        if parts.routes.links() > 0 {
+            self.ever_linked.store(true, Ordering::Relaxed);
+        } else if self.ever_linked.load(Ordering::Relaxed) {
+            reasons.push("no link: every logic node is gone".to_owned());
+        } else {
+            reasons.push("no link: no logic node has come yet".to_owned());
+        }
+        reasons
+    }
+
+    fn status(&self) -> Value {
+        let Parts { name, instance, client_url, settings, counters, registry, .. } = &*self.parts;
+        json!({
+            "role": "gateway",
+            "name": name,
+            "instance": instance.to_string(),
+            "release": env!("CARGO_PKG_VERSION"),
+            "clientUrl": client_url,
+            "draining": self.parts.shutdown.is_draining(),
+            "unready": self.unready(),
+            "clients": registry.clients(),
+            "users": registry.directory.size(Kind::User),
+            "rooms": registry.directory.size(Kind::Room),
+            "links": self.parts.routes.links(),
+            "tasks": self.parts.tasks.len(),
+            "mergerBytes": self.parts.pusher.bytes(),
+            "outboxes": counters.outboxes.get(),
+            "items": {
+                "written": counters.written.get(),
+                "conflated": counters.conflated.get(),
+                "expired": counters.expired.get(),
+                "dropped": {"slow": counters.dropped_slow.get(), "gone": counters.dropped_gone.get()},
+            },
+            "limits": {
+                "maxConnections": settings.max_connections,
+                "outboxBytes": settings.outbox_bytes_max,
+                "mergerBytes": settings.merger_bytes_max,
+                "windowMs": settings.window.as_millis() as u64,
+                "heartbeatMs": settings.heartbeat.as_millis() as u64,
+                "silenceMs": settings.silence_max.as_millis() as u64,
+                "handshakeMs": settings.handshake_time_max.as_millis() as u64,
+                "drainMs": settings.drain.as_millis() as u64,
+                "workers": settings.workers,
+            },
+        })
+    }
+
+    fn refresh(&self) {
+        let Parts { counters, registry, pusher, .. } = &*self.parts;
+        counters.clients.set(registry.clients() as i64);
+        counters.users.set(registry.directory.size(Kind::User) as i64);
+        counters.rooms.set(registry.directory.size(Kind::Room) as i64);
+        counters.merger_bytes.set(pusher.bytes() as i64);
+    }
+}

@@ -1,0 +1,238 @@
+//! What became of each delivery, counted where it happens and told to the logic node that sent it.
+//!
+//! The law: matched = written + conflated + expired + dropped + pending. `matched` is said when a delivery is
+//! taken; connections come and go in a window, so the difference is told when it is written.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+
+use common::link::message::{Counts, Receipts, Taken, Up, up};
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use crate::counters::Counters;
+
+/// Receipts that wait to be sent on one link. Past this many bytes of them the link's deliveries wait too:
+/// 100,000 × about 40 B = 4 MB.
+const WAITING_MAX: usize = 100_000;
+
+/// Receipts per message on the link: 2,000 × at most 50 B = 100 KB.
+const RECEIPTS_PER_MESSAGE: usize = 2_000;
+
+/// The receipts of one link, waiting to be sent.
+#[derive(Debug, Default)]
+pub(crate) struct Outgoing {
+    waiting: Mutex<Receipts>,
+    some: Notify,
+    room: Notify,
+    ended: AtomicBool,
+}
+
+impl Outgoing {
+    /// Notes that deliveries were taken.
+    pub(crate) fn taken(&self, taken: &mut Vec<Taken>) {
+        self.waiting.lock().taken.append(taken);
+        self.some.notify_one();
+    }
+
+    fn count(&self, counts: Counts) {
+        // Nobody reads the receipts of a link that has ended.
+        if !self.ended.load(Ordering::Relaxed) {
+            self.waiting.lock().counts.push(counts);
+            self.some.notify_one();
+        }
+    }
+
+    /// Waits while too many receipts wait.
+    pub(crate) async fn room(&self) {
+        while self.len() > WAITING_MAX {
+            self.room.notified().await;
+        }
+    }
+
+    fn len(&self) -> usize {
+        let waiting = self.waiting.lock();
+        waiting.taken.len() + waiting.counts.len()
+    }
+
+    /// Waits for receipts, and takes some.
+    pub(crate) async fn next(&self) -> Up {
+        loop {
+            let some = self.some.notified();
+            {
+                let mut waiting = self.waiting.lock();
+                if !waiting.taken.is_empty() || !waiting.counts.is_empty() {
+                    let receipts =
+                        Receipts { taken: split(&mut waiting.taken), counts: split(&mut waiting.counts) };
+                    if !waiting.taken.is_empty() || !waiting.counts.is_empty() {
+                        self.some.notify_one();
+                    }
+                    self.room.notify_one();
+                    return Up { body: Some(up::Body::Receipts(receipts)) };
+                }
+            }
+            some.await;
+        }
+    }
+
+    /// The link is gone: receipts are kept no more.
+    pub(crate) fn end(&self) {
+        self.ended.store(true, Ordering::Relaxed);
+        *self.waiting.lock() = Receipts::default();
+    }
+}
+
+fn split<T>(from: &mut Vec<T>) -> Vec<T> {
+    if from.len() <= RECEIPTS_PER_MESSAGE {
+        return std::mem::take(from);
+    }
+    let rest = from.split_off(RECEIPTS_PER_MESSAGE);
+    std::mem::replace(from, rest)
+}
+
+/// One delivery on its way through this gateway: as many parts as it has targets here.
+#[derive(Debug)]
+pub(crate) struct Passage {
+    outgoing: Arc<Outgoing>,
+    serial: u64,
+    parts: AtomicU32,
+}
+
+impl Passage {
+    pub(crate) fn new(outgoing: Arc<Outgoing>, serial: u64, parts: u32) -> Arc<Self> {
+        Arc::new(Self { outgoing, serial, parts: AtomicU32::new(parts) })
+    }
+
+    /// The delivery matched nobody here: that is all there is to say.
+    pub(crate) fn nobody(&self) {
+        self.outgoing.count(Counts { serial: self.serial, settled: true, ..Counts::default() });
+    }
+
+    fn tell(&self, mut counts: Counts, part_ends: bool) {
+        counts.serial = self.serial;
+        counts.settled = part_ends && self.parts.fetch_sub(1, Ordering::AcqRel) == 1;
+        self.outgoing.count(counts);
+    }
+}
+
+/// One item in the merger: a delivery's part for one target, and how many connections it matched.
+#[derive(Debug, Clone)]
+pub(crate) struct Part {
+    pub(crate) passage: Arc<Passage>,
+    pub(crate) matched: u64,
+}
+
+impl Part {
+    /// A newer item with the same key took its place.
+    pub(crate) fn conflated(self, counters: &Counters) {
+        counters.conflated.inc_by(self.matched);
+        self.passage.tell(Counts { conflated: self.matched, ..Counts::default() }, true);
+    }
+
+    /// Its time to live ended before its turn came.
+    pub(crate) fn expired(self, counters: &Counters) {
+        counters.expired.inc_by(self.matched);
+        self.passage.tell(Counts { expired: self.matched, ..Counts::default() }, true);
+    }
+}
+
+/// One frame on its way to connections, and the items in it. A frame is *sealed* when the sweep has passed
+/// all connections; what then still waits in outboxes is counted as it resolves.
+#[derive(Debug)]
+pub(crate) struct Tally {
+    parts: Box<[Part]>,
+    counters: Arc<Counters>,
+    written: AtomicU64,
+    slow: AtomicU64,
+    gone: AtomicU64,
+    /// Connections whose outbox holds the frame; one more until it is sealed.
+    pending: AtomicU64,
+    told: Mutex<Told>,
+}
+
+#[derive(Debug, Default, Clone, Copy)]
+struct Told {
+    matched_known: bool,
+    written: u64,
+    slow: u64,
+    gone: u64,
+}
+
+/// What became of a frame at one connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Written,
+    Slow,
+    Gone,
+}
+
+impl Tally {
+    pub(crate) fn new(parts: Vec<Part>, counters: Arc<Counters>) -> Arc<Self> {
+        Arc::new(Self {
+            parts: parts.into_boxed_slice(),
+            counters,
+            written: AtomicU64::new(0),
+            slow: AtomicU64::new(0),
+            gone: AtomicU64::new(0),
+            pending: AtomicU64::new(1),
+            told: Mutex::default(),
+        })
+    }
+
+    /// So many connections have it behind them.
+    pub(crate) fn add(&self, outcome: Outcome, connections: u64) {
+        match outcome {
+            Outcome::Written => &self.written,
+            Outcome::Slow => &self.slow,
+            Outcome::Gone => &self.gone,
+        }
+        .fetch_add(connections, Ordering::Relaxed);
+    }
+
+    /// A connection's outbox holds it now.
+    pub(crate) fn wait(&self) {
+        self.pending.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// It left a connection's outbox.
+    pub(crate) fn resolve(&self, outcome: Outcome) {
+        self.add(outcome, 1);
+        if self.pending.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.tell(true, 0);
+        }
+    }
+
+    /// The sweep has passed all connections.
+    pub(crate) fn seal(&self) {
+        let still = self.pending.fetch_sub(1, Ordering::AcqRel) - 1;
+        self.tell(still == 0, still);
+    }
+
+    fn tell(&self, settled: bool, still: u64) {
+        let mut told = self.told.lock();
+        let before = *told;
+        let now = Told {
+            matched_known: true,
+            written: self.written.load(Ordering::Acquire),
+            slow: self.slow.load(Ordering::Acquire),
+            gone: self.gone.load(Ordering::Acquire),
+        };
+        *told = now;
+        let items = self.parts.len() as u64;
+        self.counters.written.inc_by((now.written - before.written) * items);
+        self.counters.dropped_slow.inc_by((now.slow - before.slow) * items);
+        self.counters.dropped_gone.inc_by((now.gone - before.gone) * items);
+        let matched = now.written + now.slow + now.gone + still;
+        for part in &self.parts {
+            let matched_delta = if before.matched_known { 0 } else { matched as i64 - part.matched as i64 };
+            let counts = Counts {
+                matched_delta,
+                written: now.written - before.written,
+                dropped_slow: now.slow - before.slow,
+                dropped_gone: now.gone - before.gone,
+                ..Counts::default()
+            };
+            part.passage.tell(counts, settled);
+        }
+    }
+}
