@@ -93,6 +93,13 @@ class Column {
     this.part("joining").addEventListener("submit", (event) => this.command(event, this.join()));
   }
 
+  /** What logic says of this gateway, which is not what this connection sees of it. */
+  told({ state, reason, clients }) {
+    const linked = state === undefined || state === "linked";
+    this.part("told").textContent = linked ? `${clients ?? "?"} online` : `logic has no link to it (${[state, reason].filter(Boolean).join(": ")})`;
+    this.part("told").classList.toggle("wrong", !linked);
+  }
+
   say(text, wrong = true) {
     this.part("note").textContent = text;
     this.part("note").classList.toggle("wrong", wrong);
@@ -326,10 +333,12 @@ async function look() {
     if (found.length === 0 && columns.size === 0) throw new Error("logic knows no gateway with an address for clients yet");
     loaded ??= found.length ? await library(found) : undefined;
     for (const gateway of found) {
-      if (columns.has(gateway.clientUrl)) continue;
-      const column = new Column(gateway, USERS_AT_START[columns.size] ?? `user${columns.size + 1}`);
-      columns.set(gateway.clientUrl, column);
-      column.open(loaded.connect, gateway.clientUrl);
+      if (!columns.has(gateway.clientUrl)) {
+        const column = new Column(gateway, USERS_AT_START[columns.size] ?? `user${columns.size + 1}`);
+        columns.set(gateway.clientUrl, column);
+        column.open(loaded.connect, gateway.clientUrl);
+      }
+      columns.get(gateway.clientUrl).told(gateway);
     }
     trouble("");
   } catch (error) {
