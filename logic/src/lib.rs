@@ -1,1 +1,22 @@
-//! x
+//! A logic node of Tidegate: takes pushes over HTTP/1, gives each its place in order, knows which gateway
+//! holds whom, and fans out over one HTTP/2 link to each gateway.
+//!
+//! The way of a push: `api` (bounded body, parsed once) → `publish` (planned by `routing`, numbered and put
+//! on the queues of all links at once) → `link` (one task for each gateway) → and back as receipts into the
+//! `ledger`, which answers the caller and whoever asks later. `fleet` says which gateways there are.
+
+mod api;
+mod counters;
+mod fleet;
+mod idempotency;
+mod ledger;
+mod link;
+mod node;
+mod publish;
+mod push;
+mod roster;
+mod routing;
+mod settings;
+
+pub use node::{Ended, Fallen, Node};
+pub use settings::Settings;

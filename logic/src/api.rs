@@ -1,0 +1,135 @@
+//! The HTTP/1 API: which path is whose. Every error is a problem (RFC 9457).
+
+mod announce;
+pub(crate) mod gateways;
+mod ledger;
+mod page;
+mod push;
+mod query;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use common::http1::{Answer, Handler, method_not_allowed, not_found, ok};
+use common::link::secret::Secret;
+use common::problem::Problem;
+use common::tasks::Tasks;
+use http::{Method, Request, StatusCode, header};
+use hyper::body::Incoming;
+use parking_lot::Mutex;
+use serde::Serialize;
+
+use crate::counters::Counters;
+use crate::fleet::Fleet;
+use crate::idempotency::Answers;
+use crate::publish::Publisher;
+
+/// Answers calls. Clones share everything.
+#[derive(Clone)]
+pub(crate) struct Api(Arc<Parts>);
+
+struct Parts {
+    publisher: Arc<Publisher>,
+    fleet: Arc<Fleet>,
+    counters: Counters,
+    secret: Option<Secret>,
+    answers: Mutex<Answers<push::Kept>>,
+    tasks: Tasks,
+}
+
+impl Api {
+    /// An API over these parts; `tasks` owns calls that must end even if their caller goes.
+    pub(crate) fn new(
+        publisher: Arc<Publisher>,
+        fleet: Arc<Fleet>,
+        counters: Counters,
+        secret: Option<Secret>,
+        tasks: Tasks,
+    ) -> Self {
+        Self(Arc::new(Parts { publisher, fleet, counters, secret, answers: Mutex::default(), tasks }))
+    }
+
+    async fn route(&self, request: Request<Incoming>, peer: SocketAddr) -> Result<Answer, Problem> {
+        let path = request.uri().path();
+        let is = |wanted: Method| *request.method() == wanted;
+        let reads = is(Method::GET) || is(Method::HEAD);
+        match path {
+            "/v1/push" | "/v1/push/batch" if !is(Method::POST) => Err(method_not_allowed("POST")),
+            "/v1/push" => push::one(self, request).await,
+            "/v1/push/batch" => push::batch(self, request).await,
+            common::link::announce::PATH if !is(Method::POST) => Err(method_not_allowed("POST")),
+            common::link::announce::PATH => announce::announce(&self.0, request, peer).await,
+            _ => {
+                let push_id =
+                    path.strip_prefix("/v1/pushes/").filter(|id| !id.is_empty() && !id.contains('/'));
+                let page = page::find(path);
+                if push_id.is_none() && page.is_none() && path != "/v1/gateways" {
+                    return Err(not_found(path));
+                }
+                if !reads {
+                    return Err(method_not_allowed("GET, HEAD"));
+                }
+                if let Some(answer) = page {
+                    return Ok(answer);
+                }
+                query::read(request.uri().query(), &[])?;
+                match push_id {
+                    Some(id) => ledger::tally(&self.0.publisher, id),
+                    None => json(StatusCode::OK, &gateways::list(&self.0.fleet)),
+                }
+            }
+        }
+    }
+}
+
+impl Handler for Api {
+    async fn handle(&self, request: Request<Incoming>, peer: SocketAddr, request_id: &str) -> Answer {
+        match self.route(request, peer).await {
+            Ok(answer) => answer,
+            Err(problem) => problem.response(request_id),
+        }
+    }
+}
+
+/// An answer in JSON.
+fn json(status: StatusCode, body: &impl Serialize) -> Result<Answer, Problem> {
+    let body = serde_json::to_vec(body).map_err(|error| {
+        Problem::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "internal",
+            format!("cannot write the answer: {error}"),
+        )
+    })?;
+    let mut answer = ok("application/json", body);
+    *answer.status_mut() = status;
+    Ok(answer)
+}
+
+/// Which of the media types that a path takes a body has.
+///
+/// None given is none of them: a browser sends such bodies for pages of strangers without asking anyone.
+fn media_type(request: &Request<Incoming>, takes: &'static [&'static str]) -> Result<&'static str, Problem> {
+    let headers = request.headers();
+    let refuse = |what: &str| {
+        let takes = takes.join(" or ");
+        let detail = format!("{what}; this path takes {takes} in UTF-8 (curl: -H 'content-type: {}')", takes);
+        Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", detail))
+    };
+    if headers.get(header::CONTENT_ENCODING).is_some_and(|coding| coding != "identity") {
+        return refuse("the body has a content-encoding");
+    }
+    let Some(value) = headers.get(header::CONTENT_TYPE) else {
+        return refuse("the body has no content-type");
+    };
+    let value = value.to_str().unwrap_or_default();
+    let (essence, parameters) = value.split_once(';').unwrap_or((value, ""));
+    let is_utf8 = parameters.split(';').map(str::trim).filter(|text| !text.is_empty()).all(|parameter| {
+        let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
+        !name.trim().eq_ignore_ascii_case("charset")
+            || value.trim().trim_matches('"').eq_ignore_ascii_case("utf-8")
+    });
+    match takes.iter().find(|known| essence.trim().eq_ignore_ascii_case(known)) {
+        Some(known) if is_utf8 => Ok(known),
+        _ => refuse(&format!("the body has content-type {value:?}")),
+    }
+}

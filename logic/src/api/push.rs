@@ -1,0 +1,194 @@
+//! `POST /v1/push` and `/v1/push/batch`: from a request to an answer.
+
+mod answer;
+mod batch;
+mod members;
+mod parse;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use common::http1::{self, Answer};
+use common::limits::PUSH_BODY_BYTES_MAX;
+use common::problem::Problem;
+use http::{Request, StatusCode};
+use hyper::body::Incoming;
+use tokio::sync::oneshot;
+
+use super::{Api, Parts, json, media_type, query};
+use crate::idempotency::{Begin, KEPT, KEY_BYTES_MAX};
+use crate::publish::{Published, Refusal};
+
+const JSON: &str = "application/json";
+const NDJSON: &str = "application/x-ndjson";
+
+/// What is kept under an idempotency key: what was done, or the failure of something that was sent.
+pub(super) type Kept = Result<Arc<[Published]>, Problem>;
+
+/// How a body is to be read and answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    One,
+    Array,
+    Lines,
+}
+
+impl Form {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::One => "one",
+            Self::Array => "array",
+            Self::Lines => "lines",
+        }
+    }
+}
+
+/// `POST /v1/push`.
+pub(super) async fn one(api: &Api, request: Request<Incoming>) -> Result<Answer, Problem> {
+    let [dry_run] = query::read(request.uri().query(), &["dryRun"])?;
+    let is_dry = query::flag("dryRun", dry_run)?;
+    media_type(&request, &[JSON])?;
+    let key = idempotency_key(&request)?;
+    let body = http1::body(request.into_body(), PUSH_BODY_BYTES_MAX).await?;
+    if is_dry {
+        let push = parse::one(&body)?;
+        let reach = api.0.publisher.reach(&push).map_err(refused)?;
+        return json(StatusCode::OK, &answer::DryRun::new(&reach));
+    }
+    call(api, Form::One, key, body).await
+}
+
+/// `POST /v1/push/batch`.
+pub(super) async fn batch(api: &Api, request: Request<Incoming>) -> Result<Answer, Problem> {
+    query::read(request.uri().query(), &[])?;
+    let form = if media_type(&request, &[JSON, NDJSON])? == NDJSON { Form::Lines } else { Form::Array };
+    let key = idempotency_key(&request)?;
+    let body = http1::body(request.into_body(), PUSH_BODY_BYTES_MAX).await?;
+    call(api, form, key, body).await
+}
+
+async fn call(api: &Api, form: Form, key: Option<String>, body: Bytes) -> Result<Answer, Problem> {
+    match key {
+        None => answered(form, &publish(&api.0, form, &body).await?, false),
+        Some(key) => keyed(api, form, key, body).await,
+    }
+}
+
+/// Parses and publishes.
+async fn publish(parts: &Parts, form: Form, body: &[u8]) -> Result<Vec<Published>, Problem> {
+    let parsed = match form {
+        Form::One => parse::one(body).map(|push| vec![push]),
+        Form::Array => batch::array(body),
+        Form::Lines => batch::lines(body),
+    };
+    let pushes = parsed.inspect_err(|_| _ = parts.counters.invalid.inc())?;
+    parts.publisher.publish(&pushes).await.map_err(refused)
+}
+
+/// The same under an idempotency key. In a task of its own: a caller that hangs up in the middle may ask
+/// again, and must then be told what was done.
+async fn keyed(api: &Api, form: Form, key: String, body: Bytes) -> Result<Answer, Problem> {
+    let begun = api.0.answers.lock().begin(&key, (form.as_str(), &body), Instant::now());
+    let using = match begun {
+        Begin::Replay(kept) => return answered(form, &kept?, true),
+        Begin::Running => {
+            let detail = "a call with this Idempotency-Key is still in progress";
+            let mut problem = Problem::new(StatusCode::CONFLICT, "idempotency_in_progress", detail);
+            (problem.retryable, problem.retry_after_secs) = (true, Some(1));
+            return Err(problem);
+        }
+        Begin::OtherBody => {
+            let secs = KEPT.as_secs();
+            let detail = format!("this Idempotency-Key was used for another call in the last {secs} s");
+            return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "idempotency_mismatch", detail));
+        }
+        Begin::New(using) => using,
+    };
+    let (sender, receiver) = oneshot::channel();
+    let end = End { api: api.clone(), key, using, kept: None };
+    api.0.tasks.spawn(async move {
+        let mut end = end;
+        let done = publish(&end.api.0, form, &body).await.map(Arc::from);
+        end.kept = keep(form, &done);
+        drop(end);
+        // A caller that hung up asks again.
+        let _ = sender.send(done);
+    });
+    let done: Kept = receiver.await.map_err(|_| {
+        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the call ended without an answer")
+    })?;
+    answered(form, &done?, false)
+}
+
+/// What is kept of a call: everything of which something was sent. What was refused may be tried again.
+fn keep(form: Form, done: &Kept) -> Option<Kept> {
+    let published = done.as_ref().ok()?;
+    if !published.iter().any(|published| published.was_sent || !published.is_failure) {
+        return None;
+    }
+    match answered(form, published, false) {
+        Ok(_) => Some(Ok(published.clone())),
+        Err(problem) => Some(Err(problem)),
+    }
+}
+
+/// Says how a keyed call ended, however it ends: a panic frees the key.
+struct End {
+    api: Api,
+    key: String,
+    using: u64,
+    kept: Option<Kept>,
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        self.api.0.answers.lock().end(&self.key, self.using, self.kept.take());
+    }
+}
+
+/// The answer to what was published; a failure if nothing of it was taken by anyone.
+fn answered(form: Form, published: &[Published], replayed: bool) -> Result<Answer, Problem> {
+    if published.iter().all(|published| published.is_failure) {
+        return Err(failed(published));
+    }
+    match (form, published) {
+        (Form::One, [published]) => json(StatusCode::ACCEPTED, &answer::Push::new(published, replayed)),
+        _ => json(StatusCode::ACCEPTED, &answer::Batch::new(published, replayed)),
+    }
+}
+
+fn idempotency_key(request: &Request<Incoming>) -> Result<Option<String>, Problem> {
+    let mut values = request.headers().get_all("idempotency-key").iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    let text = value.to_str().unwrap_or_default();
+    if values.next().is_some() || text.is_empty() || text.len() > KEY_BYTES_MAX {
+        let detail = format!("Idempotency-Key is given once, 1 to {KEY_BYTES_MAX} visible ASCII characters");
+        return Err(Problem::new(StatusCode::BAD_REQUEST, "invalid_idempotency_key", detail));
+    }
+    Ok(Some(text.to_owned()))
+}
+
+fn refused(refusal: Refusal) -> Problem {
+    match refusal {
+        Refusal::NoGateway => Problem::unavailable("no_gateway", "no gateway is known to this logic node", 1),
+        Refusal::Overloaded(gateway) => {
+            let detail = format!("the link to gateway {gateway} is full; nothing was sent");
+            Problem::unavailable("overloaded", detail, 1)
+        }
+    }
+}
+
+/// 503 for a push that every gateway concerned failed to take.
+fn failed(published: &[Published]) -> Problem {
+    let was_sent = published.iter().any(|published| published.was_sent);
+    let mut named: Vec<_> = published.iter().flat_map(|published| &published.failed).collect();
+    named.sort_unstable();
+    named.dedup();
+    let named: Vec<_> = named.iter().map(|(gateway, code)| format!("{gateway} ({code})")).collect();
+    let sent = if was_sent { "it was sent and may still arrive" } else { "nothing was sent" };
+    let detail = format!("no gateway took it, {sent}: {}", named.join(", "));
+    let mut problem = Problem::unavailable("gateways_failed", detail, 1);
+    problem.retryable = !was_sent;
+    problem
+}

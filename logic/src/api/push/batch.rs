@@ -1,0 +1,104 @@
+//! Many pushes in one body: all of them are checked before any is sent.
+
+use common::limits::JSON_DEPTH_MAX;
+use common::problem::Problem;
+use http::StatusCode;
+use serde_json::value::RawValue;
+
+use super::members::{Members, kind};
+use super::parse::{Faults, body_text, not_json, push};
+use crate::push::Push;
+
+/// Most pushes in one batch. With `wait` none of them holds more than a 112 B entry and a channel: 200 KB.
+pub(super) const PUSHES_MAX: usize = 1000;
+
+/// A JSON array.
+pub(super) fn array(body: &[u8]) -> Result<Vec<Push<'_>>, Problem> {
+    // One deeper than a push: the array itself.
+    let text = body_text(body, JSON_DEPTH_MAX + 1)?;
+    let elements: Vec<&RawValue> = serde_json::from_str(text).map_err(|error| not_json(&error))?;
+    check(elements.into_iter().map(|raw| (raw, String::new())))
+}
+
+/// Newline-delimited JSON: one push on each line; empty lines are passed over.
+pub(super) fn lines(body: &[u8]) -> Result<Vec<Push<'_>>, Problem> {
+    let text = body_text(body, JSON_DEPTH_MAX)?;
+    let mut pushes = Vec::new();
+    for (number, line) in (1..).zip(text.split('\n')).filter(|(_, line)| !line.trim().is_empty()) {
+        let raw: &RawValue = serde_json::from_str(line).map_err(|error| {
+            let mut problem = Problem::fault(format!("/{}", pushes.len()), format!("line {number}: {error}"));
+            problem.code = "invalid_json";
+            problem
+        })?;
+        pushes.push((raw, format!("line {number}: ")));
+        if pushes.len() > PUSHES_MAX {
+            break;
+        }
+    }
+    check(pushes.into_iter())
+}
+
+fn check<'a>(
+    elements: impl ExactSizeIterator<Item = (&'a RawValue, String)>,
+) -> Result<Vec<Push<'a>>, Problem> {
+    match elements.len() {
+        0 => return Err(Problem::fault("", "the batch is empty")),
+        1..=PUSHES_MAX => {}
+        _ => {
+            let detail = format!("a batch has at most {PUSHES_MAX} pushes; send several");
+            return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "batch_too_large", detail));
+        }
+    }
+    let mut pushes = Vec::with_capacity(elements.len());
+    let mut faults = Faults::default();
+    for (place, (raw, words)) in elements.enumerate() {
+        let at = format!("/{place}");
+        if kind(raw) != "an object" {
+            faults.add(at, format!("{words}must be an object, not {}", kind(raw)));
+            continue;
+        }
+        match serde_json::from_str::<Members<'a>>(raw.get()) {
+            Err(error) => faults.add(at, format!("{words}{error}")),
+            Ok(members) => match push(&members) {
+                Ok(push) => pushes.push(push),
+                Err(inner) => faults.nest(inner, &at, &words),
+            },
+        }
+    }
+    if faults.is_empty() { Ok(pushes) } else { Err(faults.problem()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fault_points_at_its_push_and_its_line() {
+        let good = r#"{"to":{"all":true},"data":1}"#;
+        let bad = r#"{"to":{"room":""},"data":1}"#;
+        let problem = array(format!("[{good},{bad}]").as_bytes()).unwrap_err();
+        assert_eq!(problem.errors[0].pointer, "/1/to/room");
+        let body = format!("{good}\n\r\n{bad}\n");
+        let problem = lines(body.as_bytes()).unwrap_err();
+        assert_eq!(problem.errors[0].pointer, "/1/to/room");
+        assert!(problem.errors[0].detail.starts_with("line 3: "), "{:?}", problem.errors);
+        assert_eq!(lines(format!("{good}\r\n\n{good}").as_bytes()).unwrap().len(), 2);
+        let problem = lines(format!("{good}\n{{").as_bytes()).unwrap_err();
+        assert_eq!((problem.code, &*problem.errors[0].pointer), ("invalid_json", "/1"));
+    }
+
+    #[test]
+    fn a_batch_has_one_to_a_thousand_pushes() {
+        let push = r#"{"to":{"all":true},"data":1}"#;
+        let many = |n| vec![push; n];
+        assert_eq!(array(format!("[{}]", many(1000).join(",")).as_bytes()).unwrap().len(), 1000);
+        assert_eq!(
+            array(format!("[{}]", many(1001).join(",")).as_bytes()).unwrap_err().code,
+            "batch_too_large"
+        );
+        assert_eq!(lines(many(1001).join("\n").as_bytes()).unwrap_err().code, "batch_too_large");
+        assert_eq!(array(b"[]").unwrap_err().code, "invalid_request");
+        assert_eq!(lines(b"\n\n").unwrap_err().code, "invalid_request");
+        assert_eq!(array(push.as_bytes()).unwrap_err().code, "invalid_request");
+    }
+}

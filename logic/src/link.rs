@@ -1,0 +1,203 @@
+//! One gateway's link, for as long as the gateway is known: opened, used, lost, opened again.
+//!
+//! Whatever an address answers with, it harms nobody else: one task, a deadline on every step, waits between
+//! the attempts, and a state that says in words what is wrong.
+
+mod greet;
+pub(crate) mod outbox;
+mod session;
+pub(crate) mod view;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use common::backoff::Backoff;
+use common::ids::Instance;
+use common::limits::LINK_WINDOW_BYTES;
+use common::link::secret::Secret;
+use common::shutdown::Shutdown;
+use h2::client::{Connection, SendRequest};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::counters::{self, LinkCounters};
+use crate::publish::Publisher;
+use view::{State, View};
+
+/// To connect, and again to exchange hellos.
+const OPEN_TIME_MAX: Duration = Duration::from_secs(2);
+
+/// Waits between attempts.
+const WAIT_FIRST: Duration = Duration::from_millis(50);
+const WAIT_MOST: Duration = Duration::from_secs(2);
+
+/// The wait after a refusal, which only a person will change.
+const REFUSED_WAIT: Duration = Duration::from_secs(5);
+
+/// A link that was up this long was well: waits start again from the first.
+const WELL_AFTER: Duration = Duration::from_secs(1);
+
+/// What may still be flushed and read after the end.
+const FLUSH_TIME_MAX: Duration = Duration::from_millis(500);
+
+/// What all links of a node share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    /// What people call this node.
+    pub(crate) name: String,
+    /// Gives pushes to links and hears of them.
+    pub(crate) publisher: Arc<Publisher>,
+    /// What proves that we are logic.
+    pub(crate) secret: Option<Secret>,
+    /// A gateway that says nothing for this long is dead.
+    pub(crate) silence_max: Duration,
+    /// A gateway that takes nothing for this long while its queue is full is not waited for.
+    pub(crate) stalled_after: Duration,
+    /// What may wait for one link, in bytes.
+    pub(crate) queue_bytes_max: usize,
+    /// Counters of all links.
+    pub(crate) counters: LinkCounters,
+    /// When the node ends.
+    pub(crate) shutdown: Shutdown,
+}
+
+/// One gateway's link.
+#[derive(Debug)]
+pub(crate) struct Link {
+    /// `host:port`.
+    pub(crate) address: Arc<str>,
+    /// What is known of the gateway.
+    pub(crate) view: Arc<View>,
+    /// What all links share.
+    pub(crate) shared: Arc<Shared>,
+    /// The gateway is known no more.
+    pub(crate) forgotten: CancellationToken,
+}
+
+/// Why a link is not up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Trouble {
+    /// Lost, or never opened: tried again soon.
+    Lost(String),
+    /// The gateway does not want us, or we do not understand it: tried again slowly.
+    Refused(String),
+    /// The same gateway has a link under another address: tried again slowly.
+    Duplicate(String),
+    /// We end.
+    Over,
+}
+
+impl Link {
+    /// Keeps the link until the gateway is forgotten or the node stops.
+    pub(crate) async fn run(self) {
+        let ended = async {
+            tokio::select! {
+                () = self.shared.shutdown.stopped() => {}
+                () = self.forgotten.cancelled() => {}
+            }
+        };
+        let mut ended = std::pin::pin!(ended);
+        let mut random = fastrand::Rng::new();
+        let mut backoff = Backoff::new(WAIT_FIRST, WAIT_MOST);
+        let connects = self.shared.counters.connects.get_or_create_owned(&counters::gateway(&self.address));
+        loop {
+            connects.inc();
+            let since = Instant::now();
+            let trouble = Box::pin(self.attempt(&mut ended)).await;
+            if trouble == Trouble::Over {
+                return;
+            }
+            if self.view.was_up_since(since.into_std(), WELL_AFTER) {
+                backoff.reset();
+            }
+            let wait = match &trouble {
+                Trouble::Refused(_) | Trouble::Duplicate(_) => {
+                    REFUSED_WAIT.mul_f64(0.75 + 0.5 * random.f64())
+                }
+                // Forgotten before this is over.
+                _ if self.view.is_leaving() => REFUSED_WAIT,
+                _ => backoff.next(&mut random),
+            };
+            self.note(&trouble);
+            tokio::select! {
+                () = &mut ended => return,
+                () = tokio::time::sleep(wait) => {}
+            }
+        }
+    }
+
+    /// Opens the link and uses it until something ends it.
+    async fn attempt(&self, ended: &mut (impl Future<Output = ()> + Unpin)) -> Trouble {
+        let opened = tokio::select! {
+            () = &mut *ended => return Trouble::Over,
+            opened = timeout(OPEN_TIME_MAX, self.connect()) => opened,
+        };
+        let (sender, connection) = match opened {
+            Ok(Ok(opened)) => opened,
+            Ok(Err(trouble)) => return trouble,
+            Err(_) => return Trouble::Lost(format!("no connection within {} s", OPEN_TIME_MAX.as_secs())),
+        };
+        let mut connection = std::pin::pin!(connection);
+        let mut session = std::pin::pin!(self.session(sender, ended));
+        tokio::select! {
+            trouble = &mut session => {
+                // What was said last, an end of the streams or a refusal, still goes out.
+                let _ = timeout(FLUSH_TIME_MAX, connection).await;
+                trouble
+            }
+            broken = &mut connection => {
+                // What came before the end may still say why.
+                match timeout(FLUSH_TIME_MAX, session).await {
+                    Ok(trouble @ (Trouble::Refused(_) | Trouble::Duplicate(_) | Trouble::Over)) => trouble,
+                    Ok(Trouble::Lost(_)) | Err(_) => Trouble::Lost(why(broken)),
+                }
+            }
+        }
+    }
+
+    async fn connect(&self) -> Result<(SendRequest<Bytes>, Connection<TcpStream, Bytes>), Trouble> {
+        let lost = |error: &dyn std::fmt::Display| Trouble::Lost(format!("cannot connect: {error}"));
+        let stream = TcpStream::connect(&*self.address).await.map_err(|error| lost(&error))?;
+        stream.set_nodelay(true).map_err(|error| lost(&error))?;
+        h2::client::Builder::new()
+            .initial_window_size(LINK_WINDOW_BYTES)
+            .initial_connection_window_size(LINK_WINDOW_BYTES)
+            .enable_push(false)
+            .handshake(stream)
+            .await
+            .map_err(|error| lost(&error))
+    }
+
+    /// Shows and logs why the link is not up; the same trouble again is not news.
+    fn note(&self, trouble: &Trouble) {
+        let (state, code, reason) = match trouble {
+            Trouble::Over => return,
+            Trouble::Lost(reason) => (State::Lost, "link_lost", reason),
+            Trouble::Refused(reason) => (State::Refused, "refused", reason),
+            Trouble::Duplicate(reason) => (State::Duplicate, crate::roster::DUPLICATE, reason),
+        };
+        self.shared.publisher.change_roster(|roster| roster.link_down(&self.address, code));
+        if self.view.is_down(state, reason) {
+            tracing::warn!(gateway = %self.address, state = state.as_str(), %reason, "no link");
+        }
+    }
+}
+
+/// Why a connection ended, for people.
+fn why(broken: Result<(), h2::Error>) -> String {
+    match broken {
+        Ok(()) => "the gateway closed the connection".to_owned(),
+        Err(error) if error.is_io() => format!("the connection broke: {error}"),
+        Err(error) if error.is_remote() => format!("the gateway ended the connection: {error}"),
+        Err(error) => format!("the address answers with something that is not our HTTP/2: {error}"),
+    }
+}
+
+/// Which run of which gateway has answered.
+#[derive(Debug, Clone)]
+struct Peer {
+    name: String,
+    instance: Instance,
+}

@@ -1,0 +1,194 @@
+//! What waits for one link: bounded in bytes and in number, and it says what happens when it is full.
+//!
+//! Full while the gateway takes something is back-pressure: the caller gets 503. Full while it has taken
+//! nothing for a while is a stalled gateway, which must not hold up pushes to the others.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use common::link::codec::Outbound;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use crate::publish::message;
+
+/// Deliveries that may wait, whatever their size: 65,536 × 40 B = 2.6 MB of queue beside the bytes.
+const WAITING_MAX: usize = 65_536;
+
+/// What is taken at once to be sent: as much as is handed to h2 at once.
+const BATCH_BYTES: usize = 64 * 1024;
+
+/// The queue of one link, from its hello to its end.
+#[derive(Debug)]
+pub(crate) struct Outbox {
+    queue: Mutex<Queue>,
+    filled: Notify,
+    bytes_max: usize,
+    stalled_after: Duration,
+}
+
+#[derive(Debug)]
+struct Queue {
+    waiting: VecDeque<(u64, Bytes)>,
+    /// Waiting, reserved and being sent.
+    bytes: usize,
+    /// Promised by [`Outbox::reserve`] and not yet put.
+    reserved: usize,
+    /// Taken by the writer and not yet in the hands of h2.
+    sending: usize,
+    closed: bool,
+    /// When the link last took something, or began to have something to take.
+    progress: Instant,
+}
+
+/// Whether a delivery has room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Room {
+    /// It has, and the room is kept.
+    Reserved,
+    /// Not now: the link is busy.
+    Full,
+    /// Not now, and the link takes nothing.
+    Stalled,
+    /// The link has ended.
+    Closed,
+}
+
+impl Outbox {
+    /// An empty queue.
+    pub(crate) fn new(bytes_max: usize, stalled_after: Duration) -> Self {
+        let queue = Queue {
+            waiting: VecDeque::new(),
+            bytes: 0,
+            reserved: 0,
+            sending: 0,
+            closed: false,
+            progress: Instant::now(),
+        };
+        Self { queue: Mutex::new(queue), filled: Notify::new(), bytes_max, stalled_after }
+    }
+
+    /// Keeps room for one delivery. A delivery larger than the queue has room when nothing else waits.
+    pub(crate) fn reserve(&self, bytes: usize) -> Room {
+        let mut queue = self.queue.lock();
+        if queue.closed {
+            return Room::Closed;
+        }
+        if queue.bytes == 0 {
+            queue.progress = Instant::now();
+        } else if queue.bytes + bytes > self.bytes_max || queue.waiting.len() + queue.reserved >= WAITING_MAX
+        {
+            return if queue.progress.elapsed() > self.stalled_after { Room::Stalled } else { Room::Full };
+        }
+        queue.bytes += bytes;
+        queue.reserved += 1;
+        Room::Reserved
+    }
+
+    /// Gives room back that was reserved.
+    pub(crate) fn release(&self, bytes: usize) {
+        let mut queue = self.queue.lock();
+        queue.bytes = queue.bytes.saturating_sub(bytes);
+        queue.reserved = queue.reserved.saturating_sub(1);
+    }
+
+    /// Puts a delivery into the room that was reserved for it.
+    pub(crate) fn put(&self, serial: u64, rest: Bytes) {
+        let mut queue = self.queue.lock();
+        queue.reserved = queue.reserved.saturating_sub(1);
+        if queue.closed {
+            return;
+        }
+        queue.waiting.push_back((serial, rest));
+        drop(queue);
+        self.filled.notify_one();
+    }
+
+    /// Waits until something waits, and takes a batch of it. Cancel safe.
+    pub(crate) async fn take(&self, outbound: &mut Outbound) {
+        loop {
+            {
+                let mut queue = self.queue.lock();
+                while outbound.len() < BATCH_BYTES {
+                    let Some((serial, rest)) = queue.waiting.pop_front() else { break };
+                    queue.sending += rest.len();
+                    message::put(outbound, serial, &rest);
+                }
+                if !outbound.is_empty() {
+                    return;
+                }
+            }
+            self.filled.notified().await;
+        }
+    }
+
+    /// What was taken is in the hands of h2.
+    pub(crate) fn sent(&self) {
+        let mut queue = self.queue.lock();
+        queue.bytes = queue.bytes.saturating_sub(queue.sending);
+        queue.sending = 0;
+        queue.progress = Instant::now();
+    }
+
+    /// Ends the queue; what waits is dropped.
+    pub(crate) fn close(&self) {
+        let mut queue = self.queue.lock();
+        queue.closed = true;
+        queue.waiting = VecDeque::new();
+        queue.bytes = 0;
+    }
+
+    /// Bytes and deliveries that wait.
+    pub(crate) fn depth(&self) -> (usize, usize) {
+        let queue = self.queue.lock();
+        (queue.bytes, queue.waiting.len())
+    }
+
+    /// Whether everything was handed to h2, or never will be.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.queue.lock().bytes == 0
+    }
+
+    /// For how long the link has taken nothing although something waits.
+    pub(crate) fn stalled(&self) -> Duration {
+        let queue = self.queue.lock();
+        if queue.bytes == 0 { Duration::ZERO } else { queue.progress.elapsed() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outbox(stalled_after: Duration) -> Outbox {
+        Outbox::new(100, stalled_after)
+    }
+
+    #[tokio::test]
+    async fn room_is_kept_given_back_and_freed_by_sending() {
+        let outbox = outbox(Duration::from_secs(60));
+        assert_eq!(outbox.reserve(500), Room::Reserved, "whatever its size when nothing waits");
+        assert_eq!(outbox.reserve(1), Room::Full);
+        outbox.release(500);
+        assert_eq!(outbox.reserve(60), Room::Reserved);
+        outbox.put(1, Bytes::from(vec![0; 60]));
+        assert_eq!(outbox.reserve(60), Room::Full);
+        let mut outbound = Outbound::default();
+        outbox.take(&mut outbound).await;
+        assert!(!outbox.is_idle(), "not yet sent");
+        outbox.sent();
+        assert!(outbox.is_idle());
+        assert_eq!(outbox.reserve(60), Room::Reserved);
+        outbox.close();
+        assert_eq!(outbox.reserve(1), Room::Closed);
+        assert!(outbox.is_idle());
+    }
+
+    #[test]
+    fn full_without_progress_is_stalled() {
+        let outbox = outbox(Duration::ZERO);
+        assert_eq!(outbox.reserve(100), Room::Reserved);
+        assert_eq!(outbox.reserve(1), Room::Stalled);
+    }
+}

@@ -1,0 +1,209 @@
+//! The node: binds its ports, runs its parts, and ends them in order.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use common::http1;
+use common::ids::Instance;
+use common::metrics::Metrics;
+use common::names::Kind;
+use common::ops::{self, Status};
+use common::shutdown::{JOIN_TIME_MAX, Shutdown};
+use common::tasks::Tasks;
+use serde_json::json;
+use tokio::net::TcpListener;
+use tokio::time::{interval, timeout};
+
+use crate::api::{Api, gateways};
+use crate::counters::Counters;
+use crate::fleet::{self, Fleet};
+use crate::link::Shared;
+use crate::publish::Publisher;
+use crate::settings::Settings;
+
+/// How often old entries of the ledger are forgotten.
+const FORGET_EVERY: Duration = Duration::from_secs(1);
+
+/// How often the drain looks whether the links have sent everything.
+const FLUSH_LOOK_EVERY: Duration = Duration::from_millis(5);
+
+/// A logic node with its ports bound.
+#[derive(Debug)]
+pub struct Node {
+    settings: Settings,
+    api: TcpListener,
+    ops: TcpListener,
+    api_addr: SocketAddr,
+    ops_addr: SocketAddr,
+}
+
+/// A node ended as it was asked to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ended {
+    /// Connections of callers that were cut because the drain was over.
+    pub cut: usize,
+}
+
+/// A part without which there is no node has failed; its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fallen(pub &'static str);
+
+impl Node {
+    /// Binds all ports.
+    ///
+    /// # Errors
+    /// What the operating system answered, with the address; or what is wrong with the settings.
+    pub async fn bind(settings: Settings) -> io::Result<Self> {
+        for address in settings.gateways.iter().chain(&settings.gateway_dns) {
+            fleet::check(address).map_err(|bad| io::Error::new(io::ErrorKind::InvalidInput, bad))?;
+        }
+        let api = common::accept::bind(settings.listen)?;
+        let ops = common::accept::bind(settings.ops)?;
+        let (api_addr, ops_addr) = (api.local_addr()?, ops.local_addr()?);
+        Ok(Self { settings, api, ops, api_addr, ops_addr })
+    }
+
+    /// Where the API listens.
+    #[must_use]
+    pub fn api_addr(&self) -> SocketAddr {
+        self.api_addr
+    }
+
+    /// Where the operator's port listens.
+    #[must_use]
+    pub fn ops_addr(&self) -> SocketAddr {
+        self.ops_addr
+    }
+
+    /// What people call the node.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.settings.name
+    }
+
+    /// Runs until the shutdown, and drains.
+    ///
+    /// # Errors
+    /// [`Fallen`] names the part that failed; the node is then of no use.
+    pub async fn run(self, shutdown: Shutdown) -> Result<Ended, Fallen> {
+        let settings = self.settings;
+        let metrics = Metrics::new("logic");
+        let counters = Counters::new(&metrics);
+        let instance = Instance::random();
+        let publisher = Arc::new(Publisher::new(instance, settings.ack_time_max, counters.clone()));
+        let tasks = Tasks::new(shutdown.clone());
+        // The callers' connections are counted apart: the drain waits for them first.
+        let calls = Tasks::new(shutdown.clone());
+        let shared = Arc::new(Shared {
+            name: settings.name.clone(),
+            publisher: publisher.clone(),
+            secret: settings.link_secret.clone(),
+            silence_max: settings.link_silence_max,
+            stalled_after: settings.ack_time_max,
+            queue_bytes_max: settings.link_queue_bytes_max,
+            counters: counters.links.clone(),
+            shutdown: shutdown.clone(),
+        });
+        let fleet = Arc::new(Fleet::new(shared, tasks.clone()));
+        fleet.list(&settings.gateways);
+        tasks.essential("leases", fleet.clone().keep_leases());
+        tasks.essential("dns", fleet.clone().resolve(settings.gateway_dns.clone()));
+        tasks.essential("ledger", forget(publisher.clone(), counters.clone(), shutdown.clone()));
+        let status = Arc::new(Health {
+            settings: settings.clone(),
+            instance,
+            fleet: fleet.clone(),
+            publisher: publisher.clone(),
+            counters: counters.clone(),
+            shutdown: shutdown.clone(),
+            start: Instant::now(),
+        });
+        let served = ops::serve(self.ops, metrics, status, tasks.clone(), shutdown.clone());
+        tasks.essential("ops", served);
+        let api = Api::new(publisher, fleet.clone(), counters, settings.link_secret.clone(), calls.clone());
+        let served = http1::serve(self.api, api, calls.clone(), shutdown.clone(), settings.connections_max);
+        tasks.essential("api", served);
+        let fallen = tokio::select! {
+            part = tasks.fallen() => Some(part),
+            () = shutdown.draining() => None,
+        };
+        if let Some(part) = fallen {
+            shutdown.stop();
+            let _ = timeout(JOIN_TIME_MAX, tasks.ended()).await;
+            return Err(Fallen(part));
+        }
+        let cut = drain(&fleet, &calls, &shutdown, settings.drain).await;
+        shutdown.stop();
+        let _ = timeout(JOIN_TIME_MAX, async { tokio::join!(tasks.ended(), calls.ended()) }).await;
+        Ok(Ended { cut })
+    }
+}
+
+/// Finishes requests, then flushes the queues of the links; says how many callers were left when time was up.
+async fn drain(fleet: &Fleet, calls: &Tasks, shutdown: &Shutdown, time_max: Duration) -> usize {
+    let work = async {
+        calls.ended().await;
+        let mut look = interval(FLUSH_LOOK_EVERY);
+        while fleet.outboxes().iter().flat_map(|(_, outbox)| outbox).any(|outbox| !outbox.is_idle()) {
+            look.tick().await;
+        }
+    };
+    // A second signal stops the node at once.
+    let _ = shutdown.or_stopped(timeout(time_max, work)).await;
+    calls.len()
+}
+
+async fn forget(publisher: Arc<Publisher>, counters: Counters, shutdown: Shutdown) {
+    let mut every = interval(FORGET_EVERY);
+    while shutdown.or_stopped(every.tick()).await.is_some() {
+        counters.ledger.set(i64::try_from(publisher.forget()).unwrap_or(i64::MAX));
+    }
+}
+
+/// What the operator's port says.
+struct Health {
+    settings: Settings,
+    instance: Instance,
+    fleet: Arc<Fleet>,
+    publisher: Arc<Publisher>,
+    counters: Counters,
+    shutdown: Shutdown,
+    start: Instant,
+}
+
+impl Status for Health {
+    fn unready(&self) -> Vec<String> {
+        let mut reasons = Vec::new();
+        if self.shutdown.is_draining() {
+            reasons.push("draining".to_owned());
+        }
+        if !self.publisher.with_roster(crate::roster::Roster::is_linked) {
+            reasons.push("no gateway linked".to_owned());
+        }
+        reasons
+    }
+
+    fn status(&self) -> serde_json::Value {
+        json!({
+            "role": "logic",
+            "name": self.settings.name,
+            "instance": self.instance.to_string(),
+            "release": env!("CARGO_PKG_VERSION"),
+            "upSecs": self.start.elapsed().as_secs(),
+            "draining": self.shutdown.is_draining(),
+            "ledgerEntries": self.counters.ledger.get(),
+            "gateways": gateways::list(&self.fleet),
+        })
+    }
+
+    fn refresh(&self) {
+        self.fleet.refresh();
+        for (kind, label) in [(Kind::Room, "room"), (Kind::User, "user"), (Kind::App, "app")] {
+            let count = self.publisher.with_roster(|roster| roster.routing.count(kind));
+            let gauge = self.counters.routes.get_or_create_owned(&[("kind", label.to_owned())]);
+            gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! What can be set on a logic node, and what it is when nobody sets it.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use common::link::secret::Secret;
+
+/// What a logic node needs to know. Made by the program, checked there.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// What people call the node.
+    pub name: String,
+    /// Where the API listens.
+    pub listen: SocketAddr,
+    /// Where the operator's port listens.
+    pub ops: SocketAddr,
+    /// Link addresses of gateways that are always there, `host:port`.
+    pub gateways: Vec<String>,
+    /// DNS names whose addresses are gateways, `name:port`; looked up again every five seconds.
+    pub gateway_dns: Vec<String>,
+    /// What proves to a gateway that we are logic, and to us that an announcement is a gateway's.
+    pub link_secret: Option<Secret>,
+    /// How long ending may take: requests in progress, then the queues of the links.
+    pub drain: Duration,
+    /// A gateway that has not taken a delivery after this long counts as failed for its push.
+    pub ack_time_max: Duration,
+    /// A gateway that says nothing for this long is dead.
+    pub link_silence_max: Duration,
+    /// What may wait for one link, in bytes; beyond it pushes that concern it are answered 503.
+    ///
+    /// 8 MiB is 40,000 items of 200 B. Memory usage will be at most 8 MiB for each gateway.
+    pub link_queue_bytes_max: usize,
+    /// Connections to the API at a time; more wait in the backlog.
+    pub connections_max: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            name: "logic".to_owned(),
+            listen: (Ipv4Addr::LOCALHOST, 7100).into(),
+            ops: (Ipv4Addr::LOCALHOST, 7109).into(),
+            gateways: Vec::new(),
+            gateway_dns: Vec::new(),
+            link_secret: None,
+            drain: Duration::from_secs(30),
+            ack_time_max: Duration::from_secs(1),
+            link_silence_max: Duration::from_millis(2500),
+            link_queue_bytes_max: 8 * 1024 * 1024,
+            connections_max: 10_000,
+        }
+    }
+}

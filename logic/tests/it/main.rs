@@ -1,0 +1,10 @@
+//! One logic node on real loopback, with gateways that only pretend.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
+mod bad_input;
+mod fake;
+mod fleet;
+mod link;
+mod push;
+mod rig;
