@@ -82,7 +82,8 @@ fn visit_one(connection: &Arc<Connection>, counters: &Counters, silence_max: Dur
     match connection.closing_for() {
         Some(since) if since >= CLOSE_TIME_MAX => connection.cut(),
         Some(_) => {}
-        None if connection.silence() >= silence_max => {
+        // More than, not as much as: silence is counted in whole seconds, begun ones included.
+        None if connection.silence() > silence_max => {
             counters.closed_silent.inc();
             connection.close(CloseCode::NoHeartbeat, "nothing was heard from you for too long");
         }

@@ -1,0 +1,211 @@
+//! A logic node as small as a test needs: one link, spoken by hand through h2.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use common::link::codec::{Inbound, Outbound};
+use common::link::message::{
+    ControlDown, ControlUp, Delivery, Down, LogicHello, Receipts, Route, RoutesTaken, To, Up, control_down,
+    control_up, down, up,
+};
+use common::link::stream;
+use common::link::{CONTROL_PATH, DATA_PATH, LINK_HEADER, VERSION};
+use h2::client::SendRequest;
+use h2::{RecvStream, SendStream};
+use http::{Request, StatusCode};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use crate::clients::PATIENCE;
+
+pub(crate) struct Logic {
+    data: SendStream<Bytes>,
+    up: mpsc::Receiver<Receipts>,
+    routes: mpsc::Receiver<(Vec<Route>, Vec<Route>)>,
+    tasks: Vec<JoinHandle<()>>,
+    serial: u64,
+    fates: HashMap<u64, Fate>,
+}
+
+#[allow(clippy::disallowed_methods)]
+fn spawn(future: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
+    tokio::spawn(future)
+}
+
+/// Opens an HTTP/2 connection.
+pub(crate) async fn open(ingress: SocketAddr) -> (SendRequest<Bytes>, JoinHandle<()>) {
+    let stream = TcpStream::connect(ingress).await.unwrap();
+    let (client, connection) = h2::client::handshake(stream).await.unwrap();
+    (client.ready().await.unwrap(), spawn(async move { connection.await.ok().unwrap_or(()) }))
+}
+
+/// Opens a stream, whatever the answer.
+pub(crate) async fn post(
+    client: &mut SendRequest<Bytes>,
+    path: &str,
+    authorization: Option<&str>,
+) -> (StatusCode, SendStream<Bytes>, RecvStream) {
+    let mut request = Request::post(format!("http://gateway{path}")).header(LINK_HEADER, "test-link");
+    if let Some(value) = authorization {
+        request = request.header("authorization", value);
+    }
+    let (response, send) = client.send_request(request.body(()).unwrap(), false).unwrap();
+    let response = tokio::time::timeout(PATIENCE, response).await.unwrap().unwrap();
+    (response.status(), send, response.into_body())
+}
+
+pub(crate) fn hello(version: u32) -> ControlDown {
+    let hello = LogicHello { version, name: "test".into(), instance: 7 };
+    ControlDown { body: Some(control_down::Body::Hello(hello)) }
+}
+
+pub(crate) async fn say(send: &mut SendStream<Bytes>, message: &ControlDown) {
+    let mut outbound = Outbound::default();
+    outbound.put(message);
+    stream::send(send, outbound.take().unwrap()).await.unwrap();
+}
+
+/// A link that is up: routes are acknowledged as they come, receipts gather.
+pub(crate) async fn link(ingress: SocketAddr) -> Logic {
+    let (mut client, connection) = open(ingress).await;
+    let (status, mut control, control_up) = post(&mut client, CONTROL_PATH, None).await;
+    assert_eq!(status, 200);
+    say(&mut control, &hello(VERSION)).await;
+    let (told, routes) = mpsc::channel(1000);
+    let talk = spawn(converse(control, control_up, told));
+    let (status, data, data_up) = post(&mut client, DATA_PATH, None).await;
+    assert_eq!(status, 200);
+    let (receipts, up) = mpsc::channel(1000);
+    let hear = spawn(receive(data_up, receipts));
+    let mut logic =
+        Logic { data, up, routes, tasks: vec![connection, talk, hear], serial: 0, fates: HashMap::new() };
+    // The snapshot's last message says that the gateway waits for our acknowledgements from now on.
+    logic.routes().await;
+    logic
+}
+
+async fn converse(
+    mut send: SendStream<Bytes>,
+    mut receive: RecvStream,
+    told: mpsc::Sender<(Vec<Route>, Vec<Route>)>,
+) {
+    let mut inbound = Inbound::default();
+    let mut beat = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        tokio::select! {
+            received = stream::receive(&mut receive, &mut inbound) => if received.is_err() { return },
+            _ = beat.tick() => {
+                let alive = common::link::message::Alive { beat: 1 };
+                say(&mut send, &ControlDown { body: Some(control_down::Body::Alive(alive)) }).await;
+            }
+        }
+        while let Some(message) = inbound.next_message::<ControlUp>().unwrap() {
+            if let Some(control_up::Body::Routes(routes)) = message.body {
+                let taken = RoutesTaken { serial: routes.serial };
+                say(&mut send, &ControlDown { body: Some(control_down::Body::RoutesTaken(taken)) }).await;
+                told.send((routes.begun, routes.ceased)).await.ok();
+            }
+        }
+    }
+}
+
+async fn receive(mut stream: RecvStream, receipts: mpsc::Sender<Receipts>) {
+    let mut inbound = Inbound::default();
+    while stream::receive(&mut stream, &mut inbound).await.is_ok() {
+        while let Some(message) = inbound.next_message::<Up>().unwrap() {
+            if let Some(up::Body::Receipts(some)) = message.body {
+                receipts.send(some).await.ok();
+            }
+        }
+    }
+}
+
+/// What became of one delivery, summed.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Fate {
+    pub(crate) matched: i64,
+    pub(crate) written: u64,
+    pub(crate) conflated: u64,
+    pub(crate) expired: u64,
+    pub(crate) slow: u64,
+    pub(crate) gone: u64,
+    pub(crate) settled: bool,
+}
+
+impl Logic {
+    /// Sends a delivery of this JSON as `data`; returns its serial.
+    pub(crate) async fn push(&mut self, delivery: Delivery, data: &str) -> u64 {
+        self.push_all(vec![(delivery, data.to_owned())]).await
+    }
+
+    /// Sends several in one chunk; returns the last serial.
+    pub(crate) async fn push_all(&mut self, deliveries: Vec<(Delivery, String)>) -> u64 {
+        let mut outbound = Outbound::default();
+        for (mut delivery, data) in deliveries {
+            self.serial += 1;
+            delivery.serial = self.serial;
+            delivery.body = Bytes::from(format!("\"data\":{data}}}"));
+            outbound.put(&Down { body: Some(down::Body::Delivery(delivery)) });
+        }
+        stream::send(&mut self.data, outbound.take().unwrap()).await.unwrap();
+        self.serial
+    }
+
+    /// The routes that are told next: begun and ceased.
+    pub(crate) async fn routes(&mut self) -> (Vec<Route>, Vec<Route>) {
+        tokio::time::timeout(PATIENCE, self.routes.recv()).await.expect("routes in time").unwrap()
+    }
+
+    /// Waits until a delivery is settled and gives the sum of its counts.
+    pub(crate) async fn fate(&mut self, serial: u64) -> Fate {
+        while !self.fates.get(&serial).is_some_and(|fate| fate.settled) {
+            let receipts =
+                tokio::time::timeout(PATIENCE, self.up.recv()).await.expect("receipts in time").unwrap();
+            for taken in receipts.taken {
+                let fate = self.fates.entry(taken.serial).or_default();
+                assert_eq!(*fate, Fate::default(), "taken comes first, and once");
+                fate.matched += taken.matched as i64;
+            }
+            for counts in receipts.counts {
+                let fate = self.fates.entry(counts.serial).or_default();
+                assert!(!fate.settled, "the last word was said");
+                fate.matched += counts.matched_delta;
+                fate.written += counts.written;
+                fate.conflated += counts.conflated;
+                fate.expired += counts.expired;
+                fate.slow += counts.dropped_slow;
+                fate.gone += counts.dropped_gone;
+                fate.settled = counts.settled;
+            }
+        }
+        let fate = self.fates[&serial];
+        let sum = fate.written + fate.conflated + fate.expired + fate.slow + fate.gone;
+        assert_eq!(fate.matched, sum as i64, "the sum holds: {fate:?}");
+        Fate { settled: false, ..fate }
+    }
+}
+
+impl Drop for Logic {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(JoinHandle::abort);
+    }
+}
+
+pub(crate) fn to_all() -> Delivery {
+    Delivery { to: To::All as i32, ..Delivery::default() }
+}
+
+pub(crate) fn to_room(room: &str) -> Delivery {
+    Delivery { to: To::Rooms as i32, names: vec![room.into()], ..Delivery::default() }
+}
+
+pub(crate) fn to_user(user: &str) -> Delivery {
+    Delivery { to: To::Users as i32, names: vec![user.into()], ..Delivery::default() }
+}
+
+pub(crate) fn to_client(local: u64) -> Delivery {
+    Delivery { to: To::Clients as i32, clients: vec![local], ..Delivery::default() }
+}
