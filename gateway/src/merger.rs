@@ -235,3 +235,6 @@ impl Batch {
         old
     }
 }
+
+#[cfg(test)]
+mod model;

@@ -214,3 +214,6 @@ impl Drop for Registration {
         }
     }
 }
+
+#[cfg(test)]
+mod model;
