@@ -1,1 +1,36 @@
-//! x
+//! Clients and publishers that verify every item at every client: an honest outsider of the cluster.
+//!
+//! [`run`] opens the clients of a [`Plan`] on event loops of its own (`reactor`: no task and no
+//! buffer a client), publishes on an open schedule, and judges against a ledger: what was accepted with
+//! 202 must arrive at each client that should get it, once, in the order of the 202s of its stream, byte
+//! for byte. The [`Report`] says what did not, and how long what did took.
+//!
+//! Nothing here knows how a node works inside; all it uses of `common` is the vocabulary that any client has.
+
+mod handshake;
+mod judge;
+mod kernel;
+mod latency;
+mod ledger;
+mod payload;
+mod plan;
+mod probe;
+mod progress;
+mod publisher;
+mod reactor;
+mod report;
+mod run;
+mod scan;
+mod schedule;
+mod target;
+mod tracker;
+mod wire;
+mod world;
+
+pub use plan::{BadPlan, Mix, Plan, Verify};
+pub use progress::{Phase, Progress};
+pub use report::{
+    Counts, GatewayReport, Generator, Kernel, Latencies, LogicReport, Percentiles, PlanSummary, Pushes, Ramp,
+    Report, Verdict,
+};
+pub use run::{Error, run, run_with};

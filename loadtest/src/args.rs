@@ -1,0 +1,165 @@
+//! The command line.
+
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+use loadtest::{Mix, Plan, Verify};
+
+/// Clients and publishers for Tidegate that verify every item at every client.
+///
+/// Exit codes: 0 everything arrived, once, in order, whole; 1 it did not, or the run failed; 2 usage;
+/// 69 a target is not reachable or not what it should be; 130 interrupted (a partial report is printed).
+#[derive(Debug, Parser)]
+#[command(name = "tidegate-loadtest", version)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Open clients on a cluster that runs, publish, verify, report
+    Run(Box<RunArgs>),
+}
+
+/// Where the report goes.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Output {
+    /// Also write the report as JSON to a file; `-`: to standard output, and the text to standard error
+    #[arg(long, value_name = "FILE|-")]
+    pub(crate) json: Option<String>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct RunArgs {
+    /// Clients to open
+    #[arg(long, default_value_t = 1_000)]
+    clients: u32,
+    /// Where clients connect; repeatable, clients spread over all of them evenly
+    #[arg(long = "gateway", value_name = "URL", default_value = "ws://127.0.0.1:7200")]
+    gateways: Vec<String>,
+    /// Where pushes go; repeatable, pushes take turns
+    #[arg(long = "logic", value_name = "URL", default_value = "http://127.0.0.1:7100")]
+    logics: Vec<String>,
+    /// Rooms there are
+    #[arg(long, default_value_t = 200)]
+    rooms: u32,
+    /// Rooms that each client joins
+    #[arg(long, default_value_t = 5)]
+    rooms_per_client: u32,
+    /// Clients that share one user
+    #[arg(long, default_value_t = 2)]
+    clients_per_user: u32,
+    /// Pushes a second, over all logic nodes; 0: none, clients only connect
+    #[arg(long, default_value_t = 100.0)]
+    rate: f64,
+    /// For how long to publish
+    #[arg(long, default_value = "10s", value_parser = humantime::parse_duration)]
+    duration: Duration,
+    /// Bytes of each push's data
+    #[arg(long, default_value_t = 200)]
+    size: usize,
+    /// Weights of the targets: all, room, user, client, rooms
+    #[arg(long, default_value_t = Mix::default())]
+    mix: Mix,
+    /// Part of the pushes that is urgent, 0 to 1
+    #[arg(long, default_value_t = 0.02)]
+    urgent_share: f64,
+    /// Merge window of the cluster, if it is not what its hello says
+    #[arg(long, value_parser = humantime::parse_duration)]
+    window: Option<Duration>,
+    /// Seed of everything drawn; the same seed is the same run
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Source addresses 127.0.0.2 and up, for more than about 28,000 clients a gateway
+    #[arg(long, default_value_t = 0)]
+    source_addresses: u32,
+    /// Items of other publishers: strict counts them as corrupted, shared passes them over
+    #[arg(long, default_value = "strict")]
+    verify: Verify,
+    /// Connects a second, at most
+    #[arg(long, default_value_t = 2_000)]
+    connect_rate: u32,
+    /// Time from connect to hello, at most
+    #[arg(long, default_value = "10s", value_parser = humantime::parse_duration)]
+    handshake_time: Duration,
+    /// Connections to each logic node
+    #[arg(long, default_value_t = 16)]
+    publisher_connections: usize,
+    /// Event loops of the clients; 0: one a core, at most four
+    #[arg(long, default_value_t = 0)]
+    threads: usize,
+    /// Time from a client's hello until items count for it
+    #[arg(long, default_value = "1s", value_parser = humantime::parse_duration)]
+    settle: Duration,
+    /// After the last push, how long items may still come
+    #[arg(long, default_value = "15s", value_parser = humantime::parse_duration)]
+    drain: Duration,
+    /// A gateway (or `all`) whose clients may lose connections: misses meanwhile are excused; repeatable
+    #[arg(long, value_name = "URL|all")]
+    expect_churn: Vec<String>,
+    /// File with the key for the API of logic
+    #[arg(long, value_name = "FILE", value_parser = read_key)]
+    api_key_file: Option<String>,
+    #[command(flatten)]
+    output: Output,
+}
+
+/// The key in a file: read at once, so that a file that is not there is a usage error.
+fn read_key(path: &str) -> Result<String, String> {
+    let key = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
+    let key = key.trim();
+    let visible = !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_graphic());
+    if visible { Ok(key.to_owned()) } else { Err("the file holds no key of visible ASCII characters".into()) }
+}
+
+impl RunArgs {
+    /// What to run, and where its report goes.
+    pub(crate) fn split(self) -> (Plan, Output) {
+        let plan = Plan {
+            clients: self.clients,
+            gateways: self.gateways,
+            logics: self.logics,
+            rooms: self.rooms,
+            rooms_per_client: self.rooms_per_client,
+            clients_per_user: self.clients_per_user,
+            rate: self.rate,
+            duration: self.duration,
+            size: self.size,
+            mix: self.mix,
+            urgent_share: self.urgent_share,
+            window: self.window,
+            seed: self.seed,
+            source_addresses: self.source_addresses,
+            verify: self.verify,
+            connect_rate: self.connect_rate,
+            handshake_time_max: self.handshake_time,
+            publisher_connections: self.publisher_connections,
+            threads: self.threads,
+            settle: self.settle,
+            drain: self.drain,
+            expect_churn: self.expect_churn,
+            api_key: self.api_key_file,
+            ..Plan::default()
+        };
+        (plan, self.output)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent_and_its_defaults_are_the_plans() {
+        Args::command().debug_assert();
+        let Args { command: Command::Run(asked) } = Args::parse_from(["x", "run"]);
+        let (plan, _) = asked.split();
+        let defaults =
+            Plan { gateways: plan.gateways.clone(), logics: plan.logics.clone(), ..Plan::default() };
+        assert_eq!(format!("{plan:?}"), format!("{defaults:?}"));
+        assert_eq!(plan.check(), Ok(()));
+    }
+}

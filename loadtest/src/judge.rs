@@ -1,0 +1,101 @@
+//! The end of a run: what each client has, against what the ledger says it must have.
+
+use std::collections::HashMap;
+
+use crate::ledger::Outcome;
+use crate::tracker::{Counts, Course, Seen, name};
+
+/// What excuses a miss.
+#[derive(Debug, Clone)]
+pub(crate) struct Excuses {
+    /// Of each gateway, whether its clients may lose their connection.
+    pub(crate) churn: Vec<bool>,
+    /// How long after its 202 an item may have been in a gateway that then died, µs.
+    pub(crate) slack: u64,
+    /// After a hello, how long until every logic node knows of the client, µs.
+    pub(crate) settle: u64,
+}
+
+/// One stream as it ended.
+struct Ended {
+    accepted: u64,
+    refused: Vec<u32>,
+    length: u32,
+}
+
+/// Counts what is expected, lost and excused; the rest was counted as it came. Counts are by gateway.
+pub(crate) fn judge(course: &Course, loops: &mut [Seen], excuses: &Excuses) -> Vec<Counts> {
+    let streams = ended(course);
+    let world = &course.world;
+    let stride = loops.len() as u32;
+    let mut judged = vec![Counts::default(); world.gateways as usize];
+    for (offset, seen) in (0..stride).zip(loops.iter_mut()) {
+        for client in (offset..world.clients).step_by(stride as usize) {
+            let counts = &mut judged[world.gateway(client) as usize];
+            for slot in 0..world.slots() {
+                let number = world.number(world.stream_at(client, slot));
+                if let Some(stream) = streams.get(&number) {
+                    judge_stream(course, seen, excuses, (client, slot, number), stream, counts);
+                }
+            }
+        }
+    }
+    for seen in loops {
+        judged.iter_mut().zip(&seen.counts).for_each(|(judged, counted)| judged.add(counted));
+    }
+    judged
+}
+
+fn ended(course: &Course) -> HashMap<u32, Ended> {
+    let ledger = &course.ledger;
+    let end = |items: &Vec<u32>| {
+        let with = |wanted| items.iter().filter(move |&&item| ledger.outcome(item) == wanted);
+        let refused = with(Outcome::Refused).map(|&item| ledger.schedule.items[item as usize].seq).collect();
+        Ended { accepted: with(Outcome::Accepted).count() as u64, refused, length: items.len() as u32 }
+    };
+    ledger.schedule.streams.iter().map(|(&number, items)| (number, end(items))).collect()
+}
+
+fn judge_stream(
+    course: &Course,
+    seen: &mut Seen,
+    excuses: &Excuses,
+    (client, slot, number): (u32, u32, u32),
+    stream: &Ended,
+    counts: &mut Counts,
+) {
+    counts.expected += stream.accepted;
+    let items = &course.ledger.schedule.streams[&number];
+    let missing: Vec<u32> = seen.missing(client, slot, number, stream.length).collect();
+    for &seq in &missing {
+        let item = items[seq as usize];
+        if course.ledger.outcome(item) != Outcome::Accepted {
+            continue;
+        }
+        if excused(course, seen, excuses, client, item) {
+            counts.excused += 1;
+        } else {
+            counts.lost += 1;
+            let name = name(course, course.ledger.label(item));
+            let gateway = course.world.gateway(client);
+            let (sent, answered) = course.ledger.lifetime(item);
+            seen.example(|| {
+                let (sent, answered) = (sent as f64 / 1e6, answered as f64 / 1e6);
+                format!("client {client} (gateway {gateway}): item {name} never came; sent at {sent:.3} s, 202 at {answered:.3} s")
+            });
+        }
+    }
+    for &seq in stream.refused.iter().filter(|seq| !missing.contains(seq)) {
+        counts.unexpected += 1;
+        let name = name(course, course.ledger.label(items[seq as usize]));
+        seen.example(|| format!("client {client}: item {name} came, although its push was refused"));
+    }
+}
+
+fn excused(course: &Course, seen: &Seen, excuses: &Excuses, client: u32, item: u32) -> bool {
+    let gateway = course.world.gateway(client);
+    let (sent, answered) = course.ledger.lifetime(item);
+    course.ledger.has_failed_at(item, gateway)
+        || (excuses.churn[gateway as usize]
+            && seen.was_away(client, sent, answered + excuses.slack, excuses.settle))
+}

@@ -1,0 +1,143 @@
+//! The program `tidegate-loadtest`: settings in, report out, an exit code that scripts can trust.
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a program that talks to people on a terminal"
+)]
+
+mod args;
+
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Parser;
+use common::shutdown::{Shutdown, Signals};
+use loadtest::{Phase, Plan, Progress, Report};
+
+use args::{Args, Command, Output};
+
+fn main() -> ExitCode {
+    let Args { command: Command::Run(asked) } = Args::parse();
+    let (plan, output) = asked.split();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    match runtime {
+        Ok(runtime) => runtime.block_on(Box::pin(execute(plan, output))),
+        Err(error) => fail(1, &format!("cannot start: {error}")),
+    }
+}
+
+async fn execute(plan: Plan, output: Output) -> ExitCode {
+    let mut json = match Json::open(&output) {
+        Ok(json) => json,
+        Err(why) => return fail(1, &why),
+    };
+    let mut signals = match Signals::listen() {
+        Ok(signals) => signals,
+        Err(error) => return fail(1, &format!("cannot take signals: {error}")),
+    };
+    let shutdown = Shutdown::new();
+    let progress = Arc::new(Progress::default());
+    let mut run = Box::pin(loadtest::run_with(plan, &shutdown, progress.clone()));
+    let mut show = Box::pin(show(&progress));
+    let mut interrupted = None;
+    let ended = loop {
+        tokio::select! {
+            ended = &mut run => break ended,
+            asked = signals.next() => {
+                let code = u8::try_from(asked.exit_code()).unwrap_or(1);
+                // The first signal asks for a partial report, the second ends at once.
+                if interrupted.replace(code).is_some() {
+                    return ExitCode::from(code);
+                }
+                shutdown.start_drain();
+            }
+            never = &mut show => match never {},
+        }
+    };
+    drop(show);
+    let report = match (ended, interrupted) {
+        (Ok(report), _) => report,
+        (Err(error), Some(code)) => return fail(code, &error.to_string()),
+        (Err(error), None) => return fail(error.exit_code(), &error.to_string()),
+    };
+    if output.json.as_deref() == Some("-") {
+        eprintln!("{report}");
+    } else {
+        println!("{report}");
+    }
+    if let Err(why) = json.write(&report) {
+        return fail(interrupted.unwrap_or(1), &why);
+    }
+    ExitCode::from(interrupted.unwrap_or(report.exit_code()))
+}
+
+/// A line of progress: over and over on a terminal, every ten seconds elsewhere, and at each new phase.
+async fn show(progress: &Progress) -> std::convert::Infallible {
+    let terminal = std::io::stderr().is_terminal();
+    let every = if terminal { Duration::from_millis(500) } else { Duration::from_secs(10) };
+    let mut tick = tokio::time::interval(every);
+    loop {
+        let next = match progress.phase() {
+            Phase::Checking => Phase::Connecting,
+            Phase::Connecting => Phase::Publishing,
+            Phase::Publishing => Phase::Draining,
+            Phase::Draining | Phase::Judging => Phase::Judging,
+        };
+        if progress.phase() == Phase::Judging {
+            std::future::pending::<()>().await;
+        }
+        tokio::select! {
+            _ = tick.tick() => {}
+            () = progress.reached(next) => {}
+        }
+        let line = progress.line();
+        if terminal {
+            eprint!("\r\x1b[K{line}{}", if progress.phase() == Phase::Judging { "\n" } else { "" });
+            // A terminal that cannot be written to has nobody in front of it.
+            _ = std::io::stderr().flush();
+        } else {
+            eprintln!("{line}");
+        }
+    }
+}
+
+/// Where the JSON goes. Opened before the run, so that a path that cannot be written costs no run.
+enum Json {
+    Nowhere,
+    Stdout,
+    File(std::fs::File, String),
+}
+
+impl Json {
+    fn open(output: &Output) -> Result<Self, String> {
+        match output.json.as_deref() {
+            None => Ok(Self::Nowhere),
+            Some("-") => Ok(Self::Stdout),
+            Some(path) => match std::fs::File::create(path) {
+                Ok(file) => Ok(Self::File(file, path.to_owned())),
+                Err(error) => Err(format!("cannot write the report to {path}: {error}")),
+            },
+        }
+    }
+
+    fn write(&mut self, report: &Report) -> Result<(), String> {
+        let text = report.json() + "\n";
+        match self {
+            Self::Nowhere => Ok(()),
+            Self::Stdout => std::io::stdout()
+                .write_all(text.as_bytes())
+                .map_err(|error| format!("cannot write the report: {error}")),
+            Self::File(file, path) => file
+                .write_all(text.as_bytes())
+                .and_then(|()| file.sync_all())
+                .map_err(|error| format!("cannot write the report to {path}: {error}")),
+        }
+    }
+}
+
+fn fail(code: u8, why: &str) -> ExitCode {
+    eprintln!("tidegate-loadtest: {why}");
+    ExitCode::from(code)
+}

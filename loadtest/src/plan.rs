@@ -1,0 +1,323 @@
+//! What a run is asked to do, and which questions of it make no sense.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use common::limits::{DATA_BYTES_MAX, ROOMS_PER_CLIENT_MAX};
+
+use crate::payload;
+use crate::target::{Endpoint, Scheme};
+
+/// Most items of one run. The ledger of it takes 52 B an item and 8 B an item and gateway: at three gateways
+/// 20,000,000 × (52 + 24) B = 1.5 GB.
+pub(crate) const ITEMS_MAX: u64 = 20_000_000;
+
+/// Most clients of one process: the numbers of clients times targets and streams fit in 32 bits.
+const CLIENTS_MAX: u32 = 4_000_000;
+
+/// What a run is asked to do. Built from [`Plan::default`] by changing fields.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// Clients to open.
+    pub clients: u32,
+    /// Where clients connect: `ws://host:port[/path]`; client `k` uses the one at `k` modulo their number.
+    pub gateways: Vec<String>,
+    /// Where pushes go: `http://host:port`.
+    pub logics: Vec<String>,
+    /// Rooms, named `r0`, `r1`, ….
+    pub rooms: u32,
+    /// Rooms that each client joins.
+    pub rooms_per_client: u32,
+    /// Clients that share one user; users are named `u0`, `u1`, ….
+    pub clients_per_user: u32,
+    /// Pushes a second, over all logic nodes.
+    pub rate: f64,
+    /// For how long is published.
+    pub duration: Duration,
+    /// Length of each push's `data`, in bytes.
+    pub size: usize,
+    /// How pushes spread over kinds of target.
+    pub mix: Mix,
+    /// The part of the pushes that is urgent, 0 to 1.
+    pub urgent_share: f64,
+    /// The merge window of the cluster; `None`: what the hello says.
+    pub window: Option<Duration>,
+    /// Decides rooms, targets and order; the same seed is the same run.
+    pub seed: u64,
+    /// Source addresses 127.0.0.2, 127.0.0.3, … to spread ports over; 0: the operating system's choice.
+    pub source_addresses: u32,
+    /// What items of other publishers mean.
+    pub verify: Verify,
+    /// Connects a second, at most.
+    pub connect_rate: u32,
+    /// Connects and handshakes under way at once, at most.
+    pub connects_in_flight: u32,
+    /// From connect to hello.
+    pub handshake_time_max: Duration,
+    /// Connections to each logic node.
+    pub publisher_connections: usize,
+    /// Event loops; 0: one for each core, at most four.
+    pub threads: usize,
+    /// Between a client's hello and the first item that counts for it.
+    pub settle: Duration,
+    /// After the last push, how long items may still come.
+    pub drain: Duration,
+    /// Gateways (as in `gateways`, or `all`) whose clients may lose their connection: what they miss
+    /// meanwhile is excused. Duplicates and disorder are not.
+    pub expect_churn: Vec<String>,
+    /// Key for the API of logic, sent as `Authorization: Bearer`.
+    pub api_key: Option<String>,
+}
+
+impl Default for Plan {
+    fn default() -> Self {
+        Self {
+            clients: 1_000,
+            gateways: Vec::new(),
+            logics: Vec::new(),
+            rooms: 200,
+            rooms_per_client: 5,
+            clients_per_user: 2,
+            rate: 100.0,
+            duration: Duration::from_secs(10),
+            size: 200,
+            mix: Mix::default(),
+            urgent_share: 0.02,
+            window: None,
+            seed: 1,
+            source_addresses: 0,
+            verify: Verify::Strict,
+            connect_rate: 2_000,
+            connects_in_flight: 512,
+            handshake_time_max: Duration::from_secs(10),
+            publisher_connections: 16,
+            threads: 0,
+            settle: Duration::from_secs(1),
+            drain: Duration::from_secs(15),
+            expect_churn: Vec::new(),
+            api_key: None,
+        }
+    }
+}
+
+/// What items that this run did not publish mean.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verify {
+    /// The cluster is ours alone: such an item is a corrupted one.
+    Strict,
+    /// Others publish too: such items are counted and passed over.
+    Shared,
+}
+
+impl FromStr for Verify {
+    type Err = BadPlan;
+    fn from_str(text: &str) -> Result<Self, BadPlan> {
+        match text {
+            "strict" => Ok(Self::Strict),
+            "shared" => Ok(Self::Shared),
+            _ => Err(BadPlan(format!("verify {text:?}: strict and shared are known"))),
+        }
+    }
+}
+
+/// Weights of the kinds of target among the pushes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mix {
+    /// To all clients.
+    pub all: u32,
+    /// To one room.
+    pub room: u32,
+    /// To one user.
+    pub user: u32,
+    /// To one client.
+    pub client: u32,
+    /// To up to three rooms that share no client.
+    pub rooms: u32,
+}
+
+impl Default for Mix {
+    fn default() -> Self {
+        Self { all: 1, room: 60, user: 25, client: 10, rooms: 4 }
+    }
+}
+
+impl fmt::Display for Mix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { all, room, user, client, rooms } = self;
+        write!(f, "all={all},room={room},user={user},client={client},rooms={rooms}")
+    }
+}
+
+impl FromStr for Mix {
+    type Err = BadPlan;
+    fn from_str(text: &str) -> Result<Self, BadPlan> {
+        let mut mix = Self { all: 0, room: 0, user: 0, client: 0, rooms: 0 };
+        for part in text.split(',') {
+            let (name, weight) = part
+                .split_once('=')
+                .and_then(|(name, weight)| Some((name.trim(), weight.trim().parse::<u32>().ok()?)))
+                .ok_or_else(|| BadPlan(format!("mix {part:?}: KIND=WEIGHT is expected, as in room=60")))?;
+            match name {
+                "all" => mix.all = weight,
+                "room" => mix.room = weight,
+                "user" => mix.user = weight,
+                "client" => mix.client = weight,
+                "rooms" => mix.rooms = weight,
+                _ => {
+                    let known = "known kinds are all, room, user, client, rooms";
+                    return Err(BadPlan(format!("mix {name:?}: {known}")));
+                }
+            }
+        }
+        if mix.total() == 0 {
+            return Err(BadPlan(format!("mix {text:?}: at least one weight is not zero")));
+        }
+        Ok(mix)
+    }
+}
+
+impl Mix {
+    pub(crate) fn total(&self) -> u64 {
+        [self.all, self.room, self.user, self.client, self.rooms]
+            .iter()
+            .map(|&weight| u64::from(weight))
+            .sum()
+    }
+}
+
+/// Why a plan cannot be run: what is wrong and what to change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BadPlan(pub String);
+
+impl fmt::Display for BadPlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for BadPlan {}
+
+impl Plan {
+    /// How many items the run publishes if nothing stops it.
+    pub(crate) fn items(&self) -> u64 {
+        // A float too large for the integer becomes its largest value, which `check` refuses.
+        (self.rate * self.duration.as_secs_f64()).round() as u64
+    }
+
+    /// Checks the numbers against each other.
+    ///
+    /// # Errors
+    /// The first thing that is wrong.
+    pub fn check(&self) -> Result<(), BadPlan> {
+        let bad = |text: String| Err(BadPlan(text));
+        self.check_numbers()?;
+        if self.gateways.is_empty() {
+            return bad("no gateway: give --gateway ws://host:port".into());
+        }
+        if self.logics.is_empty() && self.items() > 0 {
+            return bad("no logic node: give --logic http://host:port, or --rate 0".into());
+        }
+        for url in &self.gateways {
+            Endpoint::parse(url, Scheme::Ws).map_err(BadPlan)?;
+        }
+        for url in &self.logics {
+            Endpoint::parse(url, Scheme::Http).map_err(BadPlan)?;
+        }
+        for name in &self.expect_churn {
+            if name != "all" && !self.gateways.contains(name) {
+                return bad(format!("expect-churn {name:?} is none of the gateways, nor \"all\""));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_numbers(&self) -> Result<(), BadPlan> {
+        let per = self.rooms_per_client;
+        let (size, items) = (self.size, self.items());
+        let checks = [
+            (
+                (1..=CLIENTS_MAX).contains(&self.clients),
+                format!("{} clients: 1 to {CLIENTS_MAX}", self.clients),
+            ),
+            (
+                per as usize <= ROOMS_PER_CLIENT_MAX,
+                format!("{per} rooms a client: a gateway allows {ROOMS_PER_CLIENT_MAX}"),
+            ),
+            (per <= self.rooms, format!("{per} rooms a client of {} rooms: more than there are", self.rooms)),
+            (self.rooms <= 10_000_000, format!("{} rooms: at most 10,000,000", self.rooms)),
+            (
+                per > 0 || (self.mix.room == 0 && self.mix.rooms == 0),
+                "pushes to rooms, but no client is in a room: set the weights of room and rooms to 0".into(),
+            ),
+            (self.clients_per_user > 0, "0 clients a user: at least 1".into()),
+            (self.rate.is_finite() && self.rate >= 0.0, format!("rate {}: a number from 0 on", self.rate)),
+            (items <= ITEMS_MAX, format!("rate × duration is {items} pushes: at most {ITEMS_MAX}")),
+            (self.mix.total() > 0, "the mix has no weight that is not zero".into()),
+            (
+                (payload::BYTES_MIN..=DATA_BYTES_MAX).contains(&size),
+                format!("size {size}: {} to {DATA_BYTES_MAX} bytes", payload::BYTES_MIN),
+            ),
+            ((0.0..=1.0).contains(&self.urgent_share), format!("urgent share {}: 0 to 1", self.urgent_share)),
+            (
+                self.source_addresses <= 250,
+                format!("{} source addresses: at most 250", self.source_addresses),
+            ),
+            (
+                self.connect_rate > 0 && self.connects_in_flight > 0,
+                "connects at a rate of 0 never end".into(),
+            ),
+            ((1..=1_024).contains(&self.publisher_connections), "publisher connections: 1 to 1024".into()),
+            (self.threads <= 64, "threads: at most 64".into()),
+        ];
+        match checks.into_iter().find(|(good, _)| !good) {
+            Some((_, wrong)) => Err(BadPlan(wrong)),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mix_is_read_and_nonsense_is_refused() {
+        assert_eq!("all=1,room=60,user=25,client=10,rooms=4".parse(), Ok(Mix::default()));
+        assert_eq!(Mix::default().to_string().parse(), Ok(Mix::default()));
+        for bad in ["", "room", "room=x", "romo=1", "all=0", "room=-1"] {
+            assert!(bad.parse::<Mix>().is_err(), "{bad:?}");
+        }
+    }
+
+    type Change = fn(&mut Plan);
+
+    #[test]
+    fn impossible_plans_are_refused() {
+        let good = Plan {
+            gateways: vec!["ws://127.0.0.1:1".into()],
+            logics: vec!["http://127.0.0.1:2".into()],
+            ..Plan::default()
+        };
+        assert_eq!(good.check(), Ok(()));
+        let changes: [(&str, Change); 11] = [
+            ("clients", |plan| plan.clients = 0),
+            ("rooms a client", |plan| plan.rooms_per_client = 300),
+            ("no client is in a room", |plan| plan.rooms_per_client = 0),
+            ("rate", |plan| plan.rate = f64::NAN),
+            ("rate ×", |plan| plan.rate = 1e300),
+            ("size", |plan| plan.size = 20),
+            ("urgent", |plan| plan.urgent_share = 1.5),
+            ("no gateway", |plan| plan.gateways.clear()),
+            ("no logic", |plan| plan.logics.clear()),
+            ("wss", |plan| plan.gateways[0] = "wss://127.0.0.1:1".into()),
+            ("expect-churn", |plan| plan.expect_churn = vec!["ws://127.0.0.1:9".into()]),
+        ];
+        for (wrong, change) in changes {
+            let mut plan = good.clone();
+            change(&mut plan);
+            let said = plan.check().unwrap_err().to_string();
+            assert!(said.contains(wrong), "{wrong}: {said}");
+        }
+    }
+}

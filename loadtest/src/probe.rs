@@ -1,0 +1,192 @@
+//! Before anything starts: is each target what it should be, and does this machine allow the run?
+//!
+//! A target that refuses, resets, answers errors, closes, sends garbage or hangs is found here, by one
+//! connection each with a deadline, and not by ten thousand.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use common::client::{Hello, Incoming};
+use common::descriptors::{self, Descriptors, RESERVED};
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::Control;
+
+use crate::handshake;
+use crate::plan::Plan;
+use crate::publisher::Caller;
+use crate::target::{Endpoint, Scheme};
+use crate::wire::{self, Kind, Next};
+use crate::world::World;
+
+/// A target that says nothing for so long hangs.
+const PROBE_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// Checks the limits of this process and machine against a plan.
+///
+/// # Errors
+/// What does not suffice, and what to change.
+pub(crate) fn limits(plan: &Plan) -> Result<(), String> {
+    let Descriptors { limit, .. } =
+        descriptors::raise().map_err(|error| format!("cannot read the limit of open files: {error}"))?;
+    let publishers = (plan.logics.len() * plan.publisher_connections) as u64;
+    let needed = u64::from(plan.clients) + publishers + RESERVED;
+    if needed > limit {
+        let most = limit.saturating_sub(publishers + RESERVED);
+        return Err(format!(
+            "{needed} descriptors are needed and {limit} allowed: at most --clients {most}, or raise the hard limit (ulimit -Hn)"
+        ));
+    }
+    let (first, last) = port_range().unwrap_or((32_768, 60_999));
+    let ports = u64::from(last.saturating_sub(first)) + 1;
+    let (sources, per) = match plan.source_addresses {
+        // A port of ours is free again for each other destination.
+        0 => (1, u64::from(plan.clients).div_ceil(plan.gateways.len() as u64)),
+        // A port that is bound is taken for all destinations.
+        sources => (u64::from(sources), u64::from(plan.clients)),
+    };
+    if per > ports * sources {
+        let wanted = u64::from(plan.clients).div_ceil(ports);
+        return Err(format!(
+            "{per} connections need a local port each, and {sources} source address(es) have {ports} each: --source-addresses {wanted}"
+        ));
+    }
+    Ok(())
+}
+
+fn port_range() -> Option<(u16, u16)> {
+    let text = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").ok()?;
+    let mut numbers = text.split_whitespace().map(str::parse);
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
+}
+
+/// Opens one connection to a gateway as a client would, and gives its hello.
+pub(crate) async fn gateway(
+    endpoint: &Endpoint,
+    address: SocketAddr,
+    world: &World,
+) -> Result<Hello, String> {
+    let greeted = tokio::time::timeout(PROBE_TIME_MAX, Box::pin(greet(endpoint, address, world))).await;
+    let greeted = greeted.unwrap_or_else(|_| Err("it says nothing within 5 s".into()));
+    greeted.map_err(|why| format!("gateway {}: {why}", endpoint.url))
+}
+
+async fn greet(endpoint: &Endpoint, address: SocketAddr, world: &World) -> Result<Hello, String> {
+    let broken = |error: std::io::Error| format!("the connection broke: {error}");
+    let mut stream = TcpStream::connect(address).await.map_err(|error| format!("cannot connect: {error}"))?;
+    let request = handshake::request(endpoint, world, 0, 0);
+    stream.write_all(request.as_bytes()).await.map_err(broken)?;
+    let mut bytes = Vec::new();
+    let mut agreed = None;
+    loop {
+        let start = match agreed {
+            Some(start) => start,
+            None => handshake::answer(&bytes, world.seed, 0, 0)?
+                .inspect(|start| agreed = Some(*start))
+                .unwrap_or(0),
+        };
+        if agreed.is_some() {
+            match wire::next(&bytes[start..]) {
+                Next::Frame(Kind::Text, text, _) => {
+                    let hello = read_hello(text)?;
+                    let close = wire::control(Control::Close, &1000_u16.to_be_bytes(), [1, 2, 3, 4]);
+                    // Best effort: it is only good manners.
+                    _ = stream.write_all(&close).await;
+                    return Ok(hello);
+                }
+                Next::Frame(Kind::Close, code, _) => {
+                    return Err(format!(
+                        "it closed after the handshake, with code {}",
+                        wire::close_code(code)
+                    ));
+                }
+                Next::Frame(_, _, length) => agreed = Some(start + length),
+                Next::Wrong(what) => return Err(format!("it sent {what}")),
+                Next::Part => {}
+            }
+        }
+        if stream.read_buf(&mut bytes).await.map_err(broken)? == 0 {
+            let when =
+                if agreed.is_some() { "after the handshake" } else { "without an answer to the handshake" };
+            return Err(format!("it closed {when}"));
+        }
+    }
+}
+
+fn read_hello(text: &[u8]) -> Result<Hello, String> {
+    let hello = serde_json::from_slice::<Incoming<'_>>(text).ok().filter(|message| message.cmd == "hello");
+    let data = hello.and_then(|message| message.data);
+    data.and_then(|data| serde_json::from_str(data.get()).ok()).ok_or_else(|| {
+        let start: String =
+            String::from_utf8_lossy(text).chars().filter(|c| !c.is_control()).take(80).collect();
+        format!("its first message is no hello: {start:?}")
+    })
+}
+
+/// Asks a logic node for the gateways it knows: their names, and where clients reach them.
+pub(crate) async fn logic(caller: &mut Caller, url: &str) -> Result<Vec<(String, String)>, String> {
+    let asked = tokio::time::timeout(PROBE_TIME_MAX, Box::pin(caller.read("/v1/gateways"))).await;
+    let body = asked.unwrap_or_else(|_| Err("it says nothing within 5 s".into()));
+    let body = body.map_err(|why| format!("logic {url}: {why}"))?;
+    let body: Value = serde_json::from_slice(&body)
+        .map_err(|error| format!("logic {url}: GET /v1/gateways is not JSON: {error}"))?;
+    let mut found = Vec::new();
+    collect_gateways(&body, &mut found);
+    Ok(found)
+}
+
+/// Objects with a `clientUrl` and a name, wherever they stand.
+fn collect_gateways(value: &Value, found: &mut Vec<(String, String)>) {
+    match value {
+        Value::Array(values) => values.iter().for_each(|value| collect_gateways(value, found)),
+        Value::Object(members) => {
+            let text = |name: &str| members.get(name).and_then(Value::as_str).map(str::to_owned);
+            match (text("name").or_else(|| text("gateway")).or_else(|| text("id")), text("clientUrl")) {
+                (Some(name), Some(url)) => found.push((name, url)),
+                _ => members.values().for_each(|value| collect_gateways(value, found)),
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Which of our gateways has which name, and our gateways that a logic node does not know.
+pub(crate) async fn match_names(
+    known: &[(String, String)],
+    gateways: &[(Endpoint, SocketAddr)],
+    names: &mut HashMap<String, u32>,
+) -> Vec<String> {
+    let mut unknown: Vec<&Endpoint> = gateways.iter().map(|(endpoint, _)| endpoint).collect();
+    for (name, url) in known {
+        let Ok(endpoint) = Endpoint::parse(url, Scheme::Ws) else { continue };
+        let Ok(address) = endpoint.resolve().await else { continue };
+        if let Some(at) = gateways.iter().position(|(_, ours)| *ours == address) {
+            names.insert(name.clone(), at as u32);
+            unknown.retain(|endpoint| *endpoint != &gateways[at].0);
+        }
+    }
+    unknown.into_iter().map(|endpoint| endpoint.url.clone()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_that_do_not_suffice_are_named_with_a_remedy() {
+        let gateways = vec!["ws://127.0.0.1:1".to_owned()];
+        let plan = Plan { clients: 3_000_000, gateways: gateways.clone(), ..Plan::default() };
+        assert!(limits(&plan).unwrap_err().contains("--"), "descriptors or ports");
+        assert_eq!(limits(&Plan { clients: 100, gateways, ..Plan::default() }), Ok(()));
+    }
+
+    #[test]
+    fn gateways_are_found_in_any_list() {
+        let text = r#"{"gateways":[{"name":"gw-1","clientUrl":"ws://a:1","x":{}},{"clientUrl":7}]}"#;
+        let mut found = Vec::new();
+        collect_gateways(&serde_json::from_str(text).unwrap(), &mut found);
+        assert_eq!(found, [("gw-1".to_owned(), "ws://a:1".to_owned())]);
+    }
+}

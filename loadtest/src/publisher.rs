@@ -1,0 +1,206 @@
+//! The publishers: each push at its intended time, whatever the answers to the others do (open model).
+//!
+//! Pushes of one stream are sent one after the other, the next after the answer to the last, so that the
+//! order of their 202s is a fact; streams run beside each other on a few kept connections to each logic
+//! node. What cannot be sent in time waits in a [`lane`], and its waiting counts as latency.
+
+mod call;
+mod lane;
+
+use std::collections::{BTreeMap, HashMap};
+use std::io::Write;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use bytes::Bytes;
+use common::shutdown::Shutdown;
+use common::tasks::Tasks;
+use parking_lot::{Mutex, RwLock};
+
+pub(crate) use call::{Answered, Caller};
+use lane::Lane;
+
+use crate::latency::Times;
+use crate::ledger::Outcome;
+use crate::reactor::Shared;
+use crate::target::Endpoint;
+use crate::world::{Stream, Target};
+
+/// The event name of all our pushes.
+pub(crate) const EVENT: &str = "load";
+
+/// How finely intended times are kept: tokio's timer has no finer grain.
+const TICK: Duration = Duration::from_millis(1);
+
+/// What came of the pushes through one logic node.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Tally {
+    pub(crate) sent: u64,
+    pub(crate) accepted: u64,
+    pub(crate) refused: u64,
+    pub(crate) unknown: u64,
+    /// Accepted, but a gateway did not take it.
+    pub(crate) partial: u64,
+    /// By reason.
+    pub(crate) errors: BTreeMap<String, u64>,
+    /// Intended time to 202.
+    pub(crate) total: Times,
+    /// Request to 202.
+    pub(crate) service: Times,
+}
+
+/// Publishes to all logic nodes.
+#[derive(Debug)]
+pub(crate) struct Publisher {
+    shared: Arc<Shared>,
+    lanes: Vec<Arc<Lane>>,
+    tallies: Vec<Mutex<Tally>>,
+    room_sizes: Vec<u32>,
+    /// Gateways by the names that logic nodes give them.
+    names: RwLock<HashMap<String, u32>>,
+}
+
+impl Publisher {
+    /// Publishes nothing yet. `names`: our gateways by the names that logic nodes give them.
+    pub(crate) fn new(shared: Arc<Shared>, names: HashMap<String, u32>) -> Arc<Self> {
+        let world = &shared.course.world;
+        let logics = world.logics as usize;
+        Arc::new(Self {
+            lanes: (0..logics).map(|_| Arc::default()).collect(),
+            tallies: (0..logics).map(|_| Mutex::default()).collect(),
+            room_sizes: world.room_sizes(),
+            names: RwLock::new(names),
+            shared,
+        })
+    }
+
+    /// Opens the connections.
+    pub(crate) fn start(
+        self: &Arc<Self>,
+        logics: &[(Endpoint, SocketAddr)],
+        connections: usize,
+        api_key: Option<&str>,
+        tasks: &Tasks,
+    ) {
+        for (logic, (endpoint, address)) in logics.iter().enumerate() {
+            for _ in 0..connections {
+                let mut caller = Caller::new(endpoint.clone(), *address, api_key, tasks.clone());
+                let publisher = self.clone();
+                tasks.spawn(Box::pin(async move {
+                    let lane = &publisher.lanes[logic];
+                    while let Some((stream, item)) = lane.next().await {
+                        publisher.publish(&mut caller, logic, item).await;
+                        lane.done(stream);
+                    }
+                }));
+            }
+        }
+    }
+
+    /// Offers each item at its time, until all are offered or the run is to end.
+    pub(crate) async fn offer_all(&self, shutdown: &Shutdown) {
+        let course = &self.shared.course;
+        let ledger = &course.ledger;
+        ledger.begin();
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        let items = &ledger.schedule.items;
+        let mut next = 0;
+        while next < items.len() {
+            if shutdown.or_draining(tick.tick()).await.is_none() {
+                return;
+            }
+            let now = ledger.now();
+            while next < items.len() && ledger.intended(next as u32) <= now {
+                let stream = items[next].stream;
+                let logic = course.world.stream(stream).logic;
+                self.lanes[logic as usize].offer(stream, next as u32);
+                next += 1;
+            }
+        }
+    }
+
+    /// Whether everything that was offered is answered.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.lanes.iter().all(|lane| lane.is_idle())
+    }
+
+    /// Forgets what waits, and lets the connections end. What is under way still gets its answer.
+    pub(crate) fn close(&self) {
+        self.lanes.iter().for_each(|lane| lane.close());
+    }
+
+    /// What came of it, by logic node.
+    pub(crate) fn tallies(&self) -> Vec<Tally> {
+        self.tallies.iter().map(|tally| tally.lock().clone()).collect()
+    }
+
+    async fn publish(&self, caller: &mut Caller, logic: usize, item: u32) {
+        let (course, progress) = (&self.shared.course, &self.shared.progress);
+        let body = self.body(item);
+        let sent = course.ledger.now();
+        course.ledger.sending(item, sent);
+        progress.sent.fetch_add(1, Relaxed);
+        let answered = caller.push(body).await;
+        let now = course.ledger.now();
+        let stream = course.world.stream(course.ledger.schedule.items[item as usize].stream);
+        let mut tally = self.tallies[logic].lock();
+        tally.sent += 1;
+        let outcome = match answered {
+            Answered::Accepted { failed } => {
+                tally.accepted += 1;
+                tally.partial += u64::from(!failed.is_empty());
+                tally.total.record(now.saturating_sub(course.ledger.intended(item)));
+                tally.service.record(now - sent);
+                for (name, code) in failed {
+                    *tally.errors.entry(format!("gateway {name}: {code}")).or_default() += 1;
+                    if let Some(&gateway) = self.names.read().get(&name) {
+                        course.ledger.failed_at(item, gateway);
+                    }
+                }
+                progress.accepted.fetch_add(1, Relaxed);
+                progress.due.fetch_add(course.world.receivers(stream.target, &self.room_sizes), Relaxed);
+                Outcome::Accepted
+            }
+            Answered::Refused(why) => {
+                tally.refused += 1;
+                *tally.errors.entry(why).or_default() += 1;
+                Outcome::Refused
+            }
+            Answered::Unknown(why) => {
+                tally.unknown += 1;
+                *tally.errors.entry(why).or_default() += 1;
+                Outcome::Unknown
+            }
+        };
+        course.ledger.settle(item, outcome, now);
+    }
+
+    fn body(&self, item: u32) -> Bytes {
+        let course = &self.shared.course;
+        let label = course.ledger.label(item);
+        let Stream { target, urgent, .. } = course.world.stream(label.stream);
+        let mut body = Vec::with_capacity(course.ledger.format.bytes() + 160);
+        let to = match target {
+            Target::All => r#"{"all":true}"#.to_owned(),
+            Target::Room(room) => format!(r#"{{"room":"r{room}"}}"#),
+            Target::User(user) => format!(r#"{{"user":"u{user}"}}"#),
+            Target::Set(set) => {
+                let rooms: Vec<_> = course.world.rooms_in(set).map(|room| format!("\"r{room}\"")).collect();
+                format!(r#"{{"rooms":[{}]}}"#, rooms.join(","))
+            }
+            Target::Client(client) => {
+                let place = client / course.world.client_step();
+                let id = self.shared.ids[place as usize].lock().clone().unwrap_or_default();
+                format!(r#"{{"client":{}}}"#, serde_json::Value::from(&*id))
+            }
+        };
+        let urgent = if urgent { r#","urgent":true"# } else { "" };
+        write!(body, r#"{{"to":{to},"event":"{EVENT}"{urgent},"data":"#).expect("a Vec takes all");
+        course.ledger.format.write(label, &mut body);
+        body.push(b'}');
+        Bytes::from(body)
+    }
+}

@@ -1,0 +1,127 @@
+//! What waits to be sent to one logic node: streams in turn, each with at most one item under way.
+//!
+//! It holds at most the items of the run: an open model does not slow down, and says what was never sent.
+
+use std::collections::{HashMap, VecDeque};
+use std::pin::pin;
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+/// The queue of one logic node.
+#[derive(Debug, Default)]
+pub(super) struct Lane {
+    state: Mutex<State>,
+    wake: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Streams whose next item may be sent now.
+    ready: VecDeque<u32>,
+    /// Streams with an item waiting or under way, and what waits of them.
+    active: HashMap<u32, VecDeque<u32>>,
+    closed: bool,
+}
+
+impl Lane {
+    /// Puts an item at the end of its stream.
+    pub(super) fn offer(&self, stream: u32, item: u32) {
+        let mut state = self.state.lock();
+        if state.closed {
+            return;
+        }
+        let fresh = !state.active.contains_key(&stream);
+        state.active.entry(stream).or_default().push_back(item);
+        if fresh {
+            state.ready.push_back(stream);
+            self.wake.notify_one();
+        }
+    }
+
+    /// The next item to send, with its stream; `None` when the lane is closed. [`Lane::done`] must follow.
+    pub(super) async fn next(&self) -> Option<(u32, u32)> {
+        loop {
+            let mut woken = pin!(self.wake.notified());
+            // Before the look: an offer after it wakes this one.
+            woken.as_mut().enable();
+            {
+                let mut state = self.state.lock();
+                if let Some(stream) = state.ready.pop_front() {
+                    let item = state.active.get_mut(&stream).and_then(VecDeque::pop_front);
+                    return item.map(|item| (stream, item));
+                }
+                if state.closed {
+                    return None;
+                }
+            }
+            woken.await;
+        }
+    }
+
+    /// The item under way of a stream is answered: the next may follow.
+    pub(super) fn done(&self, stream: u32) {
+        let mut state = self.state.lock();
+        if state.active.get(&stream).is_none_or(VecDeque::is_empty) {
+            state.active.remove(&stream);
+        } else {
+            state.ready.push_back(stream);
+            self.wake.notify_one();
+        }
+    }
+
+    /// Whether nothing waits and nothing is under way.
+    pub(super) fn is_idle(&self) -> bool {
+        self.state.lock().active.is_empty()
+    }
+
+    /// Takes no more and forgets what waits.
+    pub(super) fn close(&self) {
+        let mut state = self.state.lock();
+        let State { ready, active, closed } = &mut *state;
+        *closed = true;
+        ready.drain(..).for_each(|stream| _ = active.remove(&stream));
+        active.values_mut().for_each(VecDeque::clear);
+        drop(state);
+        self.wake.notify_waiters();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_stream_is_sequential_and_streams_take_turns() {
+        let lane = Lane::default();
+        for (stream, item) in [(1, 10), (1, 11), (2, 20), (1, 12)] {
+            lane.offer(stream, item);
+        }
+        assert_eq!(lane.next().await, Some((1, 10)));
+        assert_eq!(lane.next().await, Some((2, 20)));
+        assert!(tokio::time::timeout(std::time::Duration::ZERO, lane.next()).await.is_err());
+        lane.done(1);
+        assert_eq!(lane.next().await, Some((1, 11)));
+        lane.done(2);
+        lane.done(1);
+        assert_eq!(lane.next().await, Some((1, 12)));
+        assert!(!lane.is_idle());
+        lane.done(1);
+        assert!(lane.is_idle());
+        lane.close();
+        assert_eq!(lane.next().await, None);
+    }
+
+    #[tokio::test]
+    async fn a_closed_lane_forgets_what_waits() {
+        let lane = Lane::default();
+        lane.offer(1, 10);
+        lane.offer(1, 11);
+        lane.offer(2, 20);
+        assert_eq!(lane.next().await, Some((1, 10)));
+        lane.close();
+        lane.done(1);
+        assert_eq!(lane.next().await, None);
+        assert!(lane.is_idle());
+    }
+}

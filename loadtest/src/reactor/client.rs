@@ -1,0 +1,99 @@
+//! What a loop keeps of one client, and how a connection ends.
+
+use std::time::{Duration, Instant};
+
+use mio::net::TcpStream;
+
+use super::Reactor;
+
+/// Where a client is on its way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Stage {
+    /// No connection.
+    #[default]
+    Away,
+    /// The TCP handshake is under way.
+    Connecting,
+    /// The request is sent, the answer has not come.
+    Upgrading,
+    /// Agreed; the hello has not come.
+    Agreed,
+    /// Greeted: items count.
+    Greeted,
+}
+
+/// One client: 24 bytes with the bytes of a frame that is not whole elsewhere.
+#[derive(Debug, Default)]
+pub(super) struct Client {
+    pub(super) stream: Option<TcpStream>,
+    pub(super) stage: Stage,
+    /// Has been greeted once.
+    pub(super) known: bool,
+    /// Attempts so far; part of the handshake's key.
+    pub(super) attempts: u32,
+    /// Attempts since the last greeting.
+    pub(super) failed: u8,
+    #[expect(
+        clippy::box_collection,
+        reason = "8 bytes a client instead of 24; few clients have one at a time"
+    )]
+    pub(super) part: Option<Box<Vec<u8>>>,
+}
+
+/// Why a connection ended.
+#[derive(Debug)]
+pub(super) enum End {
+    /// By a close frame with this code; 1006: by nothing but the end of the stream.
+    Closed(u16),
+    /// Before or instead of a WebSocket connection.
+    Failed(String),
+    /// The gateway sent what no gateway may.
+    Garbage(&'static str),
+}
+
+/// The first wait before the next attempt, and the longest; drawn evenly below, doubled each time.
+const RETRY_FIRST: Duration = Duration::from_millis(200);
+const RETRY_MOST: Duration = Duration::from_secs(3);
+
+impl Reactor {
+    /// Ends a client's connection and decides about the next one.
+    pub(super) fn end(&mut self, local: u32, end: End) {
+        let (number, gateway) = (self.number(local), self.gateway(local));
+        let client = &mut self.clients[local as usize];
+        let stage = std::mem::take(&mut client.stage);
+        client.stream = None;
+        client.part = None;
+        let now = self.shared.course.ledger.now();
+        let connections = &mut self.connections[gateway];
+        let code = match &end {
+            End::Closed(code) => *code,
+            End::Failed(_) | End::Garbage(_) => 1006,
+        };
+        if let End::Garbage(what) = &end {
+            self.tracker.garbage(number, what, now);
+        }
+        if stage == Stage::Greeted {
+            connections.disconnects += 1;
+            *connections.close_codes.entry(code).or_default() += 1;
+            self.shared.progress.connected.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
+            self.tracker.went(number, now);
+        } else {
+            connections.failures += 1;
+            self.connects.in_flight -= 1;
+            let why = match end {
+                End::Closed(code) => format!("closed before the hello, with code {code}"),
+                End::Failed(why) => why,
+                End::Garbage(what) => what.to_owned(),
+            };
+            let url = &self.shared.gateways[gateway].0.url;
+            *self.shared.last_failure.lock() = Some(format!("{url}: {why}"));
+        }
+        // 4500 to 4999 say: do not come back.
+        if !(4500..5000).contains(&code) {
+            client.failed = client.failed.saturating_add(1);
+            let ceiling = (RETRY_FIRST * 2_u32.pow(u32::from(client.failed).min(5))).min(RETRY_MOST);
+            let wait = ceiling.mul_f64(0.25 + 0.75 * self.random.f64());
+            self.connects.retry(local, Instant::now() + wait);
+        }
+    }
+}

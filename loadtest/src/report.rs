@@ -1,0 +1,280 @@
+//! What a run found: for programs as JSON (camelCase), for people as text.
+
+mod text;
+
+use std::collections::BTreeMap;
+
+use hdrhistogram::Histogram;
+use serde::Serialize;
+
+pub use crate::kernel::Kernel;
+pub use crate::tracker::Counts;
+
+/// Everything that a run found.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Report {
+    /// Whether it is good.
+    pub verdict: Verdict,
+    /// The run was not interrupted.
+    pub complete: bool,
+    /// What was asked.
+    pub plan: PlanSummary,
+    /// Over all gateways.
+    pub totals: Counts,
+    /// By gateway, in the order in which they were given.
+    pub gateways: Vec<GatewayReport>,
+    /// Over all logic nodes.
+    pub pushes: Pushes,
+    /// By logic node, in the order in which they were given.
+    pub logics: Vec<LogicReport>,
+    /// How long things took.
+    pub latency: Latencies,
+    /// How connecting went.
+    pub ramp: Ramp,
+    /// What this process used.
+    pub generator: Generator,
+    /// What the kernel dropped meanwhile.
+    pub kernel: Kernel,
+    /// The first few things that went wrong.
+    pub examples: Vec<String>,
+    /// What a reader should know beside the numbers.
+    pub notes: Vec<String>,
+}
+
+/// Whether a run is good.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Verdict {
+    /// Nothing was lost, duplicated, reordered or corrupted, and what was to be done was done.
+    pub ok: bool,
+    /// Why not.
+    pub reasons: Vec<String>,
+}
+
+/// What was asked of a run.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PlanSummary {
+    /// Clients.
+    pub clients: u32,
+    /// Rooms.
+    pub rooms: u32,
+    /// Rooms of each client.
+    pub rooms_per_client: u32,
+    /// Clients of each user.
+    pub clients_per_user: u32,
+    /// Pushes a second.
+    pub rate: f64,
+    /// For how long.
+    pub duration_secs: f64,
+    /// Bytes of `data`.
+    pub size: usize,
+    /// Weights of the kinds of target.
+    pub mix: String,
+    /// The part of urgent pushes.
+    pub urgent_share: f64,
+    /// The merge window that was reckoned with.
+    pub window_ms: u64,
+    /// Of the random numbers.
+    pub seed: u64,
+    /// Event loops.
+    pub threads: u32,
+}
+
+/// One gateway.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GatewayReport {
+    /// Where clients reach it.
+    pub url: String,
+    /// What logic nodes call it, if they said so.
+    pub name: Option<String>,
+    /// Clients that belong to it.
+    pub clients: u64,
+    /// Its clients were expected to lose connections.
+    pub churn_expected: bool,
+    /// What its clients got.
+    pub counts: Counts,
+    /// Connections lost after the hello.
+    pub disconnects: u64,
+    /// Connections that came back.
+    pub reconnects: u64,
+    /// Attempts that did not come to a hello.
+    pub failed_attempts: u64,
+    /// Close codes of lost connections; 1006: the connection ended without one.
+    pub close_codes: BTreeMap<u16, u64>,
+    /// `gap` and `reset` messages.
+    pub gaps: u64,
+}
+
+/// Pushes, by what became of them: scheduled = sent + unsent, sent = accepted + refused + unknown.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Pushes {
+    /// Whose time came or would have come.
+    pub scheduled: u64,
+    /// Sent to a logic node.
+    pub sent: u64,
+    /// 202.
+    pub accepted: u64,
+    /// An answer that says that nothing was done.
+    pub refused: u64,
+    /// No answer, or one that leaves it open.
+    pub unknown: u64,
+    /// Not sent before the run ended.
+    pub unsent: u64,
+    /// Accepted, and at least one gateway did not take it.
+    pub partial: u64,
+}
+
+/// One logic node.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LogicReport {
+    /// Where it is.
+    pub url: String,
+    /// What became of the pushes sent to it.
+    pub pushes: Pushes,
+    /// Why pushes were not accepted or not taken by a gateway, and how often.
+    pub errors: BTreeMap<String, u64>,
+}
+
+/// How long things took, from the intended time of each push (open model).
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Latencies {
+    /// Intended time to receipt; items that wait for the window.
+    pub total: Percentiles,
+    /// Intended time to the first receipt at each gateway: acceptance, link and merge window.
+    pub wait: Percentiles,
+    /// First receipt at a gateway to each receipt there: the writing of one tick.
+    pub fanout: Percentiles,
+    /// As `total`, of urgent items.
+    pub urgent_total: Percentiles,
+    /// As `wait`, of urgent items.
+    pub urgent_wait: Percentiles,
+    /// As `fanout`, of urgent items.
+    pub urgent_fanout: Percentiles,
+    /// Intended time to 202.
+    pub push: Percentiles,
+    /// Request to 202.
+    pub push_service: Percentiles,
+}
+
+/// A distribution of times, in milliseconds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Percentiles {
+    /// How many times.
+    pub count: u64,
+    /// The shortest.
+    pub min_ms: f64,
+    /// The mean.
+    pub mean_ms: f64,
+    /// Half are shorter.
+    pub p50_ms: f64,
+    /// 90 % are shorter.
+    pub p90_ms: f64,
+    /// 99 % are shorter.
+    pub p99_ms: f64,
+    /// 99.9 % are shorter.
+    pub p999_ms: f64,
+    /// The longest.
+    pub max_ms: f64,
+}
+
+impl Percentiles {
+    /// Of a histogram of µs.
+    pub(crate) fn of(histogram: &Histogram<u64>) -> Self {
+        if histogram.is_empty() {
+            return Self::default();
+        }
+        let at = |quantile| histogram.value_at_quantile(quantile) as f64 / 1_000.0;
+        Self {
+            count: histogram.len(),
+            min_ms: histogram.min() as f64 / 1_000.0,
+            mean_ms: histogram.mean() / 1_000.0,
+            p50_ms: at(0.5),
+            p90_ms: at(0.9),
+            p99_ms: at(0.99),
+            p999_ms: at(0.999),
+            max_ms: histogram.max() as f64 / 1_000.0,
+        }
+    }
+}
+
+/// How connecting went.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Ramp {
+    /// Clients that were greeted when it ended.
+    pub connected: u64,
+    /// How long it took.
+    pub secs: f64,
+    /// Greeted clients a second.
+    pub connects_per_sec: f64,
+}
+
+/// What this process used; a cluster in the same process is part of it.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Generator {
+    /// CPU time over the whole run.
+    pub cpu_secs: f64,
+    /// Wall time over the whole run.
+    pub wall_secs: f64,
+    /// Memory at the end of the run.
+    pub rss_bytes: u64,
+    /// By how much memory grew while clients connected, a client.
+    pub rss_bytes_per_client: f64,
+}
+
+impl Report {
+    /// Exit code of a program that ran this: 0 good, 1 not.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        u8::from(!self.verdict.ok)
+    }
+
+    /// The report as JSON.
+    ///
+    /// # Panics
+    /// Never: it is structs of numbers and text.
+    #[must_use]
+    pub fn json(&self) -> String {
+        serde_json::to_string_pretty(self).expect("structs of numbers and text are JSON")
+    }
+}
+
+/// Judges the parts of a report.
+pub(crate) fn verdict(
+    totals: &Counts,
+    pushes: &Pushes,
+    gateways: &[GatewayReport],
+    complete: bool,
+) -> Verdict {
+    let faults = [
+        (totals.lost, "lost"),
+        (totals.duplicated, "duplicated"),
+        (totals.reordered, "reordered"),
+        (totals.corrupted, "corrupted"),
+        (totals.unexpected, "received but not meant for the client"),
+    ];
+    let mut reasons: Vec<String> = faults
+        .iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, what)| format!("{count} {what}"))
+        .collect();
+    for gateway in gateways.iter().filter(|gateway| gateway.disconnects > 0 && !gateway.churn_expected) {
+        let GatewayReport { url, disconnects, close_codes, .. } = gateway;
+        reasons.push(format!("{disconnects} connections to {url} were lost (codes {close_codes:?})"));
+    }
+    if complete && pushes.unsent > 0 {
+        reasons.push(format!("{} pushes were never sent: publishing fell behind", pushes.unsent));
+    }
+    if complete && pushes.scheduled > 0 && pushes.accepted == 0 {
+        reasons.push("no push was accepted".into());
+    }
+    Verdict { ok: reasons.is_empty(), reasons }
+}

@@ -1,0 +1,95 @@
+//! What is pushed, and when: drawn from the seed before the run, so that every part of it knows the same.
+
+use crate::plan::Plan;
+use crate::world::{Stream, Target, World};
+
+/// One push: its stream and its place there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Planned {
+    /// Number of the stream.
+    pub(crate) stream: u32,
+    /// Counts up from 0 in the stream.
+    pub(crate) seq: u32,
+}
+
+/// All pushes of a run, in the order of their intended times.
+#[derive(Debug, Default)]
+pub(crate) struct Schedule {
+    pub(crate) items: Vec<Planned>,
+    /// Of each stream that is used, the numbers of its items in order.
+    pub(crate) streams: std::collections::HashMap<u32, Vec<u32>>,
+}
+
+impl Schedule {
+    /// Draws the pushes of a plan. They go to the logic nodes in turn.
+    pub(crate) fn draw(plan: &Plan, world: &World) -> Self {
+        let mut random = fastrand::Rng::with_seed(plan.seed);
+        let mut schedule = Self::default();
+        for item in 0..plan.items() as u32 {
+            let target = draw_target(plan, world, &mut random);
+            let urgent = random.f64() < plan.urgent_share;
+            schedule.push(world, Stream { target, logic: item % world.logics, urgent });
+        }
+        schedule
+    }
+
+    /// Adds a push at the end.
+    pub(crate) fn push(&mut self, world: &World, stream: Stream) {
+        let number = world.number(stream);
+        let of_stream = self.streams.entry(number).or_default();
+        of_stream.push(self.items.len() as u32);
+        self.items.push(Planned { stream: number, seq: of_stream.len() as u32 - 1 });
+    }
+}
+
+fn draw_target(plan: &Plan, world: &World, random: &mut fastrand::Rng) -> Target {
+    let mut drawn = random.u64(0..plan.mix.total());
+    let mut falls = |weight: u32| {
+        let here = drawn < u64::from(weight);
+        drawn = drawn.wrapping_sub(u64::from(weight));
+        here
+    };
+    if falls(plan.mix.all) {
+        Target::All
+    } else if falls(plan.mix.room) {
+        Target::Room(random.u32(0..world.rooms))
+    } else if falls(plan.mix.user) {
+        Target::User(random.u32(0..world.users()))
+    } else if falls(plan.mix.client) {
+        let step = world.client_step();
+        Target::Client(random.u32(0..world.clients.div_ceil(step)) * step)
+    } else {
+        Target::Set(world.set_of(random.u32(0..world.rooms)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mix_is_drawn_and_streams_count_up() {
+        let plan = Plan { rate: 1_000.0, gateways: vec![String::new()], ..Plan::default() };
+        let world = World::of(&plan);
+        let schedule = Schedule::draw(&plan, &world);
+        assert_eq!(schedule.items.len(), 10_000);
+        let count = |want: fn(Target) -> bool| {
+            schedule.items.iter().filter(|item| want(world.stream(item.stream).target)).count()
+        };
+        for (count, percent) in [
+            (count(|target| matches!(target, Target::All)), 1),
+            (count(|target| matches!(target, Target::Room(_))), 60),
+            (count(|target| matches!(target, Target::User(_))), 25),
+            (count(|target| matches!(target, Target::Client(_))), 10),
+            (count(|target| matches!(target, Target::Set(_))), 4),
+        ] {
+            assert!(count > percent * 70 && count < percent * 140, "{count} is not {percent} %");
+        }
+        for (stream, items) in &schedule.streams {
+            for (seq, &item) in items.iter().enumerate() {
+                let expected = Planned { stream: *stream, seq: seq as u32 };
+                assert_eq!(schedule.items[item as usize], expected);
+            }
+        }
+    }
+}

@@ -1,0 +1,261 @@
+//! A cluster of one small fake: enough of the contract for the load tool, and faults on demand.
+//!
+//! It shares no code with the nodes, so that a mistake there is not repeated here.
+
+use std::collections::HashSet;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use bytes::Bytes;
+use common::http1::{self, Answer, Handler};
+use common::shutdown::Shutdown;
+use common::tasks::Tasks;
+use futures_util::{SinkExt, StreamExt};
+use http::{Request, Response};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use parking_lot::Mutex;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::handshake::server;
+
+/// What the fake does wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Fault {
+    #[default]
+    None,
+    /// One client does not get one item.
+    Lose,
+    /// One client gets one item twice.
+    Duplicate,
+    /// One client gets two items of one stream the wrong way round.
+    Reorder,
+    /// One client gets one item with a changed byte.
+    Corrupt,
+    /// One client gets an item of somebody else.
+    Misdeliver,
+    /// Every third push is refused with 503.
+    Refuse,
+    /// Gateway 1 takes no item, and the 202 says so.
+    Fail,
+    /// The tenth push breaks off every connection of gateway 1.
+    Cut,
+    /// The tenth push is answered 503, and delivered all the same.
+    Lie,
+    /// No push is ever answered.
+    Hang,
+}
+
+pub(crate) struct Fake {
+    pub(crate) gateways: Vec<String>,
+    pub(crate) logics: Vec<String>,
+}
+
+#[derive(Default)]
+pub(crate) struct State {
+    clients: Mutex<Vec<Client>>,
+    fault: Fault,
+    pushes: AtomicU64,
+    ids: AtomicU64,
+    urls: Mutex<Vec<String>>,
+}
+
+struct Client {
+    id: String,
+    user: String,
+    rooms: HashSet<String>,
+    gateway: usize,
+    /// An item held back to come after the next one.
+    held: Option<String>,
+    outbox: mpsc::Sender<Message>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Push<'a> {
+    to: To,
+    event: String,
+    #[serde(borrow)]
+    data: &'a RawValue,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct To {
+    all: bool,
+    room: Option<String>,
+    rooms: Vec<String>,
+    user: Option<String>,
+    client: Option<String>,
+}
+
+impl Fake {
+    pub(crate) async fn start(gateways: usize, fault: Fault) -> Self {
+        let shutdown = Shutdown::new();
+        let tasks = Tasks::new(shutdown.clone());
+        let state = Arc::new(State { fault, ..State::default() });
+        let mut urls = Vec::new();
+        for gateway in 0..gateways {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            urls.push(format!("ws://{}", listener.local_addr().unwrap()));
+            let (state, inner) = (state.clone(), tasks.clone());
+            tasks.spawn(async move {
+                loop {
+                    let (stream, _) = listener.accept().await.unwrap();
+                    inner.spawn(serve_client(stream, state.clone(), gateway));
+                }
+            });
+        }
+        *state.urls.lock() = urls.clone();
+        let mut logics = Vec::new();
+        for _ in 0..2 {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            logics.push(format!("http://{}", listener.local_addr().unwrap()));
+            let api = Api(state.clone());
+            tasks.spawn(http1::serve(listener, api, tasks.clone(), shutdown.clone(), 1_000));
+        }
+        Self { gateways: urls, logics }
+    }
+}
+
+async fn serve_client(stream: TcpStream, state: Arc<State>, gateway: usize) {
+    let mut query = String::new();
+    let read = |request: &server::Request, response: server::Response| {
+        query = request.uri().query().unwrap_or_default().to_owned();
+        Ok(response)
+    };
+    #[allow(clippy::result_large_err, reason = "the callback's type is tungstenite's")]
+    let Ok(mut socket) = tokio_tungstenite::accept_hdr_async(stream, read).await else { return };
+    let all = |name: &str| -> Vec<String> {
+        let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+        pairs.filter(|(key, _)| *key == name).map(|(_, value)| value.to_owned()).collect()
+    };
+    let id = format!("c{}", state.ids.fetch_add(1, Relaxed));
+    let user = all("userId").remove(0);
+    let hello = format!(
+        r#"{{"cmd":"hello","data":{{"clientId":"{id}","userId":"{user}","heartbeatMs":25000,"windowMs":0,"version":1}}}}"#
+    );
+    let (outbox, mut inbox) = mpsc::channel(10_000);
+    let rooms = all("room").into_iter().collect();
+    // Registered before the hello, as a gateway does.
+    state.clients.lock().push(Client { id: id.clone(), user, rooms, gateway, held: None, outbox });
+    let served = async {
+        socket.send(Message::text(hello)).await.ok()?;
+        loop {
+            tokio::select! {
+                message = inbox.recv() => socket.send(message?).await.ok()?,
+                message = socket.next() => { message?.ok()?; }
+            }
+        }
+        #[allow(unreachable_code, reason = "gives the block its type")]
+        Some(())
+    };
+    let _: Option<()> = served.await;
+    state.clients.lock().retain(|client| client.id != id);
+}
+
+#[derive(Clone)]
+struct Api(Arc<State>);
+
+impl Handler for Api {
+    async fn handle(&self, request: Request<Incoming>, _: SocketAddr, _: &str) -> Answer {
+        if request.uri().path() == "/v1/gateways" {
+            let urls = self.0.urls.lock().clone();
+            let each: Vec<_> = urls
+                .iter()
+                .enumerate()
+                .map(|(at, url)| serde_json::json!({"name": format!("gw-{at}"), "clientUrl": url}))
+                .collect();
+            return http1::ok("application/json", serde_json::json!({"gateways": each}).to_string());
+        }
+        let body = http1::body(request.into_body(), 1 << 20).await.unwrap();
+        if self.0.fault == Fault::Hang {
+            std::future::pending::<()>().await;
+        }
+        let (status, body) = self.0.push(&body);
+        let mut answer = Response::new(Full::new(Bytes::from(body)));
+        *answer.status_mut() = http::StatusCode::from_u16(status).unwrap();
+        answer
+    }
+}
+
+impl State {
+    fn push(&self, body: &[u8]) -> (u16, String) {
+        let push: Push<'_> = serde_json::from_slice(body).unwrap();
+        let turn = self.pushes.fetch_add(1, Relaxed);
+        let refused = (503, r#"{"code":"overloaded"}"#.to_owned());
+        if self.fault == Fault::Refuse && turn % 3 == 2 {
+            return refused;
+        }
+        let mut clients = self.clients.lock();
+        if self.fault == Fault::Cut && turn == 10 {
+            clients.retain(|client| client.gateway != 1);
+        }
+        let mut odd = turn == 10;
+        for client in clients.iter_mut() {
+            let Some(room) = client.matches(&push.to) else {
+                if self.fault == Fault::Misdeliver && odd && push.to.client.is_some() {
+                    odd = false;
+                    client.send(&item(None, &push));
+                }
+                continue;
+            };
+            if self.fault == Fault::Fail && client.gateway == 1 {
+                continue;
+            }
+            let text = item(room.as_deref(), &push);
+            match self.fault {
+                Fault::Lose if odd => {}
+                Fault::Duplicate if odd => client.send(&format!("{text},{text}")),
+                Fault::Reorder if odd => client.held = Some(text),
+                Fault::Corrupt if odd => client.send(&text.replacen("\"f\":\"", "\"f\":\"?", 1)),
+                _ => {
+                    client.send(&text);
+                    if let Some(held) = client.held.take() {
+                        client.send(&held);
+                    }
+                }
+            }
+            odd = false;
+        }
+        if self.fault == Fault::Lie && turn == 10 {
+            return refused;
+        }
+        let failed = match self.fault {
+            Fault::Fail => r#"{"gateway":"gw-1","code":"timeout"}"#,
+            _ => "",
+        };
+        (
+            202,
+            format!(
+                r#"{{"id":"p{turn}","replayed":false,"matched":1,"gateways":{{"known":2,"accepted":2,"failed":[{failed}]}}}}"#
+            ),
+        )
+    }
+}
+
+impl Client {
+    /// The room to name, if the push is for this client.
+    fn matches(&self, to: &To) -> Option<Option<String>> {
+        let mut rooms = to.rooms.iter().chain(&to.room);
+        if let Some(room) = rooms.find(|room| self.rooms.contains(*room)) {
+            return Some(Some(room.clone()));
+        }
+        let one = to.all || to.user.as_ref() == Some(&self.user) || to.client.as_ref() == Some(&self.id);
+        one.then_some(None)
+    }
+
+    fn send(&self, items: &str) {
+        // A client that went takes nothing any more.
+        _ = self.outbox.try_send(Message::text(format!(r#"{{"cmd":"push","items":[{items}]}}"#)));
+    }
+}
+
+fn item(room: Option<&str>, push: &Push<'_>) -> String {
+    let room = room.map_or(String::new(), |room| format!(r#""room":"{room}","#));
+    format!(r#"{{{room}"event":"{}","data":{}}}"#, push.event, push.data)
+}
