@@ -344,7 +344,7 @@ async function look() {
   } catch (error) {
     trouble(`${error.message}. Asking again.`);
   }
-  setTimeout(look, columns.size ? 5000 : 1000);
+  setTimeout(look, columns.size ? 2000 : 500);
 }
 
 describe();

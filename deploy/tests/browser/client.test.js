@@ -205,6 +205,7 @@ test("a room that cannot be joined again is told as a gap, one that may later is
   await settled();
   assert.deepEqual(of("gap"), [{ room: "no", reason: "could not join again: gone" }]);
   await after(2000);
+  assert.equal(sockets[1].commands.length, 3);
   assert.deepEqual(sockets[1].commands.at(-1).data, { room: "later", epoch: "e", offset: 1 });
   assert.deepEqual(tide.rooms, ["later"]);
 });
