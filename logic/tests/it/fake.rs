@@ -102,7 +102,12 @@ impl Fake {
     }
 
     pub(crate) async fn event(&mut self) -> Event {
-        timeout(Duration::from_secs(10), self.events.recv()).await.expect("an event in time").unwrap()
+        timeout(Duration::from_secs(10), self.next_event()).await.expect("an event in time").unwrap()
+    }
+
+    /// The next event, whenever it comes.
+    pub(crate) async fn next_event(&mut self) -> Option<Event> {
+        self.events.recv().await
     }
 
     pub(crate) async fn linked(&mut self) {
@@ -218,12 +223,16 @@ async fn talk(
             }
             received = stream::receive(&mut data.1, &mut deliveries), if manner.reads_deliveries => {
                 received.ok()?;
+                let (mut taken, mut seen) = (Vec::new(), Vec::new());
                 while let Some(message) = deliveries.next_message::<Down>().ok()? {
                     let Some(down::Body::Delivery(delivery)) = message.body else { continue };
-                    if let Some(matched) = manner.takes {
-                        let taken = vec![Taken { serial: delivery.serial, matched }];
-                        say_receipts(&mut data.0, Receipts { taken, counts: Vec::new() }).await?;
-                    }
+                    taken.extend(manner.takes.map(|matched| Taken { serial: delivery.serial, matched }));
+                    seen.push(delivery);
+                }
+                if !taken.is_empty() {
+                    say_receipts(&mut data.0, Receipts { taken, counts: Vec::new() }).await?;
+                }
+                for delivery in seen {
                     event.send(Event::Delivery(delivery)).await.ok()?;
                 }
             }
