@@ -34,6 +34,9 @@ pub(crate) const EVENT: &str = "load";
 /// How finely intended times are kept: tokio's timer has no finer grain.
 const TICK: Duration = Duration::from_millis(1);
 
+/// Different reasons that are told apart: what a server answers is text of its own choice.
+const REASONS_MAX: usize = 64;
+
 /// What came of the pushes through one logic node.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Tally {
@@ -49,6 +52,13 @@ pub(crate) struct Tally {
     pub(crate) total: Times,
     /// Request to 202.
     pub(crate) service: Times,
+}
+
+impl Tally {
+    fn blame(&mut self, why: String) {
+        let known = self.errors.len() < REASONS_MAX || self.errors.contains_key(&why);
+        *self.errors.entry(if known { why } else { "other reasons".into() }).or_default() += 1;
+    }
 }
 
 /// Publishes to all logic nodes.
@@ -155,7 +165,7 @@ impl Publisher {
                 tally.total.record(now.saturating_sub(course.ledger.intended(item)));
                 tally.service.record(now - sent);
                 for (name, code) in failed {
-                    *tally.errors.entry(format!("gateway {name}: {code}")).or_default() += 1;
+                    tally.blame(format!("gateway {name}: {code}"));
                     if let Some(&gateway) = self.names.read().get(&name) {
                         course.ledger.failed_at(item, gateway);
                     }
@@ -166,12 +176,12 @@ impl Publisher {
             }
             Answered::Refused(why) => {
                 tally.refused += 1;
-                *tally.errors.entry(why).or_default() += 1;
+                tally.blame(why);
                 Outcome::Refused
             }
             Answered::Unknown(why) => {
                 tally.unknown += 1;
-                *tally.errors.entry(why).or_default() += 1;
+                tally.blame(why);
                 Outcome::Unknown
             }
         };

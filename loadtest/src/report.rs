@@ -226,7 +226,8 @@ pub struct Generator {
     pub wall_secs: f64,
     /// Memory at the end of the run.
     pub rss_bytes: u64,
-    /// By how much memory grew while clients connected, a client.
+    /// By how much memory grew from before the first connect to the end, a client. A fixed part of a few MiB
+    /// (histograms, read buffers) is in it, so small runs show more.
     pub rss_bytes_per_client: f64,
 }
 

@@ -32,6 +32,10 @@ const RAMP_STALL_MAX: Duration = Duration::from_secs(5);
 /// How often the phases look at their counts.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
+/// A logic node that has just started finds its gateways in this time, and is asked this often.
+const LINK_TIME_MAX: Duration = Duration::from_secs(3);
+const LINK_LOOK_EVERY: Duration = Duration::from_millis(100);
+
 /// Beyond two windows without a new item, none is expected any more.
 const QUIET: Duration = Duration::from_secs(2);
 
@@ -121,13 +125,32 @@ impl Targets {
         let (mut names, mut notes) = (HashMap::new(), Vec::new());
         for (endpoint, address) in &logics {
             let mut caller = Caller::new(endpoint.clone(), *address, plan.api_key.as_deref(), tasks.clone());
-            let known = probe::logic(&mut caller, &endpoint.url).await.map_err(Error::Unreachable)?;
-            for url in probe::match_names(&known, &gateways, &mut names).await {
+            for url in Box::pin(link(&mut caller, endpoint, &gateways, &mut names)).await? {
                 notes.push(format!("{} names no gateway at {url}: are they linked?", endpoint.url));
             }
         }
         let window = plan.window.unwrap_or(window);
         Ok(Self { gateways, logics, names, window, notes })
+    }
+}
+
+/// Waits until a logic node names all our gateways, as one does soon after its start. Gives those that it
+/// does not name even then: behind a proxy that is how it stays.
+async fn link(
+    caller: &mut Caller,
+    endpoint: &Endpoint,
+    gateways: &[(Endpoint, SocketAddr)],
+    names: &mut HashMap<String, u32>,
+) -> Result<Vec<String>, Error> {
+    let begun = Instant::now();
+    let mut look = tokio::time::interval(LINK_LOOK_EVERY);
+    loop {
+        look.tick().await;
+        let known = probe::logic(caller, &endpoint.url).await.map_err(Error::Unreachable)?;
+        let unknown = probe::match_names(&known, gateways, names).await;
+        if unknown.is_empty() || begun.elapsed() > LINK_TIME_MAX {
+            return Ok(unknown);
+        }
     }
 }
 
@@ -190,7 +213,6 @@ impl Run {
         let loops = reactor::start(&self.shared, self.threads)
             .map_err(|error| Error::Broken(format!("cannot start the event loops: {error}")))?;
         let ramp = self.connect(shutdown, &loops).await?;
-        let grown = kernel::rss_bytes().saturating_sub(self.rss_bytes);
         shutdown.or_draining(tokio::time::sleep(self.plan.settle)).await;
 
         self.progress.enter(Phase::Publishing);
@@ -210,7 +232,7 @@ impl Run {
         self.progress.enter(Phase::Judging);
         let left = reactor::stop(&self.shared, loops).await;
         let left = left.ok_or_else(|| Error::Broken("an event loop of the clients panicked".into()))?;
-        Ok(self.report(left, ramp, grown, complete))
+        Ok(self.report(left, ramp, complete))
     }
 
     /// Waits until all clients are greeted.

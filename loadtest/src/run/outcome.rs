@@ -14,11 +14,13 @@ use crate::tracker::{EXAMPLES_MAX, Seen};
 
 impl Run {
     /// The report, from what the loops left.
-    pub(super) fn report(self, left: Vec<Left>, ramp: Ramp, grown: u64, complete: bool) -> Report {
+    pub(super) fn report(self, left: Vec<Left>, ramp: Ramp, complete: bool) -> Report {
+        let rss_bytes = kernel::rss_bytes();
+        let grown = rss_bytes.saturating_sub(self.rss_bytes);
         let generator = Generator {
             cpu_secs: kernel::cpu_secs() - self.cpu_secs,
             wall_secs: self.begun.elapsed().as_secs_f64(),
-            rss_bytes: kernel::rss_bytes(),
+            rss_bytes,
             rss_bytes_per_client: grown as f64 / f64::from(self.plan.clients),
         };
         let kernel = Kernel::now().since(self.kernel);
