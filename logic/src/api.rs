@@ -93,14 +93,16 @@ impl Handler for Api {
 
 /// An answer in JSON.
 fn json(status: StatusCode, body: &impl Serialize) -> Result<Answer, Problem> {
-    let body = serde_json::to_vec(body).map_err(|error| {
+    // The answer to one push fits: one allocation.
+    let mut text = Vec::with_capacity(256);
+    serde_json::to_writer(&mut text, body).map_err(|error| {
         Problem::new(
             StatusCode::INTERNAL_SERVER_ERROR,
             "internal",
             format!("cannot write the answer: {error}"),
         )
     })?;
-    let mut answer = ok("application/json", body);
+    let mut answer = ok("application/json", text);
     *answer.status_mut() = status;
     Ok(answer)
 }

@@ -180,9 +180,10 @@ fn target(raw: &RawValue, faults: &mut Faults) -> Option<Target> {
         faults.add("/to", format!("has {} members; it has exactly one of {one}", members.len()));
         return None;
     };
-    let at = pointer("/to", name);
+    // A name of ours needs no escapes.
+    let at = || format!("/to/{name}");
     let one = |found: Result<Target, String>, faults: &mut Faults| {
-        found.map_err(|detail| faults.add(at.clone(), detail)).ok()
+        found.map_err(|detail| faults.add(at(), detail)).ok()
     };
     Some(match &**name {
         "all" if raw.get() == "true" => Target::All,
@@ -190,9 +191,9 @@ fn target(raw: &RawValue, faults: &mut Faults) -> Option<Target> {
         "room" => return one(called(raw).map(|name| Target::Names(Kind::Room, vec![name])), faults),
         "user" => return one(called(raw).map(|name| Target::Names(Kind::User, vec![name])), faults),
         "client" => return one(client(raw).map(|id| Target::Clients(vec![id])), faults),
-        "rooms" => Target::Names(Kind::Room, list(raw, &at, faults, called)),
-        "users" => Target::Names(Kind::User, list(raw, &at, faults, called)),
-        _ => Target::Clients(list(raw, &at, faults, client)),
+        "rooms" => Target::Names(Kind::Room, list(raw, &at(), faults, called)),
+        "users" => Target::Names(Kind::User, list(raw, &at(), faults, called)),
+        _ => Target::Clients(list(raw, &at(), faults, client)),
     })
 }
 
