@@ -19,10 +19,12 @@ export async function freePorts(count) {
 
 /** One running tidegate: what it printed, and its end. */
 export async function start(...args) {
-  const child = spawn(binary, args, { stdio: ["ignore", "pipe", "pipe"] });
+  // The settings are those of the test: a variable such as TIDEGATE_LISTEN is not to reach it.
+  const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith("TIDEGATE_")));
+  const child = spawn(binary, args, { env, stdio: ["ignore", "pipe", "pipe"] });
   const ended = new Promise((resolve) => { child.once("exit", resolve); });
   let printed = "";
-  const process = {
+  const running = {
     get printed() { return printed; },
     async end(signal = "SIGKILL") {
       child.kill(signal);
@@ -43,5 +45,5 @@ export async function start(...args) {
       });
     }
   });
-  return process;
+  return running;
 }
