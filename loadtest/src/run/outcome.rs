@@ -39,6 +39,12 @@ impl Run {
             notes
                 .push("the kernel dropped or sent again: times of this run are no result, counts are".into());
         }
+        if pushes.partial + pushes.refused + pushes.unknown > 0 {
+            notes.push(format!(
+                "not every push was taken everywhere: {} partial, {} refused, {} unknown; what the answers said so of is not lost",
+                pushes.partial, pushes.refused, pushes.unknown
+            ));
+        }
         Report {
             verdict,
             complete,
