@@ -1,0 +1,158 @@
+//! The configuration file: TOML with the tables `[dev]`, `[gateway]` and `[logic]`, whose keys are the flags.
+//!
+//! Keys are checked here, all of them, whichever node starts; values are checked as the flags that they become.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Arg, ArgAction, Command, CommandFactory};
+use common::nearest::nearest;
+use toml::{Table, Value};
+
+use super::Cli;
+use super::layers::ROLES;
+use crate::failure::Failure;
+
+/// A file whose tables and keys are all known.
+#[derive(Debug)]
+pub(super) struct File {
+    path: PathBuf,
+    tables: Table,
+}
+
+impl File {
+    /// Reads a file and checks its keys.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, a line each.
+    pub(super) fn read(path: &Path) -> Result<Self, Failure> {
+        let say = |text: &dyn std::fmt::Display| Failure::config(format!("{}: {text}", path.display()));
+        let text = std::fs::read_to_string(path).map_err(|error| say(&error))?;
+        let tables: Table = text.parse().map_err(|error: toml::de::Error| say(&error))?;
+        let wrong = faults(&tables);
+        if wrong.is_empty() {
+            return Ok(Self { path: path.to_owned(), tables });
+        }
+        let lines: Vec<_> = wrong.iter().map(|fault| format!("{}: {fault}", path.display())).collect();
+        Err(Failure::config(lines.join("\n          ")))
+    }
+
+    /// Whether it has a table for a role.
+    pub(super) fn has(&self, role: &str) -> bool {
+        self.tables.contains_key(role)
+    }
+
+    /// The keys of a role's table as flags, without those that are given elsewhere.
+    pub(super) fn flags(&self, role: &str, is_given: impl Fn(&str) -> bool) -> Vec<String> {
+        let Some(Value::Table(table)) = self.tables.get(role) else { return Vec::new() };
+        let command = role_command(role);
+        let mut flags = Vec::new();
+        for (key, value) in table {
+            let Some(arg) = flag(&command, key) else { continue };
+            if !is_given(arg.get_id().as_str()) {
+                let texts = texts(value, arg).unwrap_or_default();
+                flags.extend(texts.into_iter().map(|text| format!("--{key}={text}")));
+            }
+        }
+        flags
+    }
+
+    /// A failure that concerns a role's table.
+    pub(super) fn says(&self, role: &str, text: &str) -> Failure {
+        Failure::config(format!("{}: [{role}]: {text}", self.path.display()))
+    }
+}
+
+/// The command of a role, with its flags.
+pub(super) fn role_command(role: &str) -> Command {
+    Cli::command().find_subcommand(role).cloned().expect("ROLES names commands that there are")
+}
+
+/// The flags of a role that may stand in a file.
+pub(super) fn keys(command: &Command) -> impl Iterator<Item = (&str, &Arg)> {
+    command
+        .get_arguments()
+        .filter_map(|arg| Some((arg.get_long()?, arg)))
+        .filter(|(long, _)| !matches!(*long, "config" | "help" | "version"))
+}
+
+fn flag<'a>(command: &'a Command, key: &str) -> Option<&'a Arg> {
+    keys(command).find(|(long, _)| *long == key).map(|(_, arg)| arg)
+}
+
+fn faults(tables: &Table) -> Vec<String> {
+    let mut faults = Vec::new();
+    for (role, value) in tables {
+        if !ROLES.contains(&role.as_str()) {
+            faults.push(format!("unknown table [{role}]; {}", hint(role, &ROLES)));
+            continue;
+        }
+        let Value::Table(table) = value else {
+            faults.push(format!("{role:?} must be a table: [{role}]"));
+            continue;
+        };
+        let command = role_command(role);
+        let known: Vec<&str> = keys(&command).map(|(long, _)| long).collect();
+        for (key, value) in table {
+            match flag(&command, key) {
+                None => faults.push(format!("[{role}]: unknown key {key:?}; {}", hint(key, &known))),
+                Some(arg) => {
+                    if let Err(wrong) = texts(value, arg) {
+                        faults.push(format!("[{role}]: {key:?} {wrong}"));
+                    }
+                }
+            }
+        }
+    }
+    faults
+}
+
+/// "Did you mean", or all that there is.
+pub(super) fn hint(unknown: &str, known: &[&str]) -> String {
+    match nearest(unknown, known.iter().copied()) {
+        Some(near) => format!("did you mean {near:?}?"),
+        None => format!("known are {}", known.join(", ")),
+    }
+}
+
+/// A value as the texts that one would type behind the flag.
+fn texts(value: &Value, arg: &Arg) -> Result<Vec<String>, String> {
+    let one = |value: &Value| match value {
+        Value::String(text) => Ok(text.clone()),
+        Value::Integer(number) => Ok(number.to_string()),
+        Value::Boolean(truth) => Ok(truth.to_string()),
+        other => Err(format!("cannot be {}; write it in quotes, as behind the flag", other.type_str())),
+    };
+    match value {
+        Value::Array(values) if matches!(arg.get_action(), ArgAction::Append) => {
+            values.iter().map(one).collect()
+        }
+        Value::Array(_) => Err("takes one value, not a list".to_owned()),
+        other => one(other).map(|text| vec![text]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn faults_of(text: &str) -> Vec<String> {
+        faults(&text.parse().unwrap())
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_file_is_said_in_full() {
+        for (text, fault) in [
+            ("[gatewya]", "unknown table [gatewya]; did you mean \"gateway\"?"),
+            ("[gateway]\nwidnow = \"1s\"", "[gateway]: unknown key \"widnow\"; did you mean \"window\"?"),
+            ("[logic]\nconfig = \"x\"", "[logic]: unknown key \"config\"; known are "),
+            ("dev = 1", "\"dev\" must be a table: [dev]"),
+            ("[gateway]\nlisten = [\"127.0.0.1:1\"]", "[gateway]: \"listen\" takes one value, not a list"),
+            ("[gateway]\nwindow = 1.5", "[gateway]: \"window\" cannot be float"),
+        ] {
+            let found = faults_of(text);
+            assert!(found.len() == 1 && found[0].starts_with(fault), "{text}: {found:?}");
+        }
+        assert_eq!(faults_of("[x1]\n[y1]\n").len(), 2);
+        assert_eq!(faults_of("[logic]\ngateway = [\"a:1\", \"b:2\"]\ninsecure = true"), [""; 0]);
+    }
+}

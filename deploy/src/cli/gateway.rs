@@ -1,0 +1,209 @@
+//! `tidegate gateway`: one gateway of a cluster.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::ValueEnum;
+use clap::builder::BoolishValueParser;
+
+use super::node::{self, Common};
+use super::values;
+use crate::failure::Failure;
+use crate::{nodes, output};
+
+const EXAMPLES: &str = "Examples:
+  tidegate gateway --insecure
+  tidegate gateway --listen 0.0.0.0:7200 --ingress 10.0.0.5:7201 --link-secret-file /etc/tidegate/link \\
+                   --announce http://10.0.0.2:7100 --advertise wss://gw1.example.com
+
+A logic node finds a gateway by its own list (--gateway), by DNS (--gateway-dns), or because the gateway announces itself.";
+
+/// Flags of a gateway.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// Where clients connect
+    #[arg(long, env = "TIDEGATE_LISTEN", hide_env_values = true, default_value = "127.0.0.1:7200", value_parser = values::listen)]
+    listen: SocketAddr,
+    /// Where logic nodes connect
+    #[arg(long, env = "TIDEGATE_INGRESS", hide_env_values = true, default_value = "127.0.0.1:7201", value_parser = values::listen)]
+    ingress: SocketAddr,
+    /// The operator's port: /healthz, /readyz, /metrics, /statusz
+    #[arg(long, env = "TIDEGATE_OPS", hide_env_values = true, default_value = "127.0.0.1:7209", value_parser = values::listen)]
+    ops: SocketAddr,
+    /// What the node is called; unique in the cluster [default: the machine's name and the port]
+    #[arg(long, env = "TIDEGATE_NAME", hide_env_values = true, value_parser = values::name)]
+    name: Option<String>,
+    /// Announce this gateway to the logic node at this URL (repeatable)
+    #[arg(long, env = "TIDEGATE_ANNOUNCE", hide_env_values = true, value_name = "URL", value_delimiter = ',', value_parser = values::logic_url)]
+    announce: Vec<String>,
+    /// The URL under which clients reach this gateway [default: ws:// and the address of --listen]
+    #[arg(long, env = "TIDEGATE_ADVERTISE", hide_env_values = true, value_name = "URL", value_parser = values::client_url)]
+    advertise: Option<String>,
+    /// File with the secret that logic nodes must prove (16 bytes of visible ASCII or more)
+    #[arg(long, env = "TIDEGATE_LINK_SECRET_FILE", hide_env_values = true, value_name = "FILE")]
+    link_secret_file: Option<PathBuf>,
+    /// Start without a link secret, and believe what clients say of themselves
+    #[arg(long, env = "TIDEGATE_INSECURE", hide_env_values = true, num_args = 0..=1, require_equals = true,
+          default_value = "false", default_missing_value = "true", hide_default_value = true,
+          hide_possible_values = true, value_name = "BOOL", value_parser = BoolishValueParser::new())]
+    insecure: bool,
+    /// Client connections at a time [default: what the descriptors allow, at most 1000000]
+    #[arg(long, env = "TIDEGATE_MAX_CONNECTIONS", hide_env_values = true, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    max_connections: Option<u32>,
+    #[command(flatten)]
+    flow: Flow,
+    /// Bytes that may wait for one client
+    #[arg(long, env = "TIDEGATE_OUTBOX", hide_env_values = true, default_value = "256KiB", value_name = "SIZE", value_parser = values::size)]
+    outbox: usize,
+    /// A client that says nothing for so long is closed
+    #[arg(long, env = "TIDEGATE_SILENCE", hide_env_values = true, default_value = "60s", value_name = "DURATION", value_parser = values::patience)]
+    silence: Duration,
+    /// Time for a handshake
+    #[arg(long, env = "TIDEGATE_HANDSHAKE", hide_env_values = true, default_value = "5s", value_name = "DURATION", value_parser = values::patience)]
+    handshake: Duration,
+    /// Threads that write [default: one for each core]
+    #[arg(long, env = "TIDEGATE_WORKERS", hide_env_values = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    workers: Option<u16>,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// Flags that `dev` gives to its gateways too.
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct Flow {
+    /// How long items gather before they leave as one frame; 0: not at all
+    #[arg(long, env = "TIDEGATE_WINDOW", hide_env_values = true, default_value = "1s", value_name = "DURATION", value_parser = values::window)]
+    pub(super) window: Duration,
+    /// Over how long a drain spreads the good-byes
+    #[arg(long, env = "TIDEGATE_DRAIN", hide_env_values = true, default_value = "30s", value_name = "DURATION", value_parser = values::drain)]
+    pub(super) drain: Duration,
+    /// What happens to a client that reads too slowly
+    #[arg(long, env = "TIDEGATE_SLOW", hide_env_values = true, default_value = "close")]
+    pub(super) slow: Slow,
+    /// How often each client is pinged
+    #[arg(long, env = "TIDEGATE_HEARTBEAT", hide_env_values = true, default_value = "25s", value_name = "DURATION", value_parser = values::heartbeat)]
+    pub(super) heartbeat: Duration,
+}
+
+/// What happens to a client that reads too slowly.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(super) enum Slow {
+    /// It is closed with 4002 and reconnects
+    Close,
+    /// What does not fit is dropped, and it is told so
+    Drop,
+}
+
+impl Flow {
+    /// Puts these into the settings of a gateway.
+    pub(super) fn apply(&self, settings: &mut ::gateway::Settings) {
+        settings.window = self.window;
+        settings.drain = self.drain;
+        settings.heartbeat = self.heartbeat;
+        settings.slow = match self.slow {
+            Slow::Close => ::gateway::Slow::Close,
+            Slow::Drop => ::gateway::Slow::Drop,
+        };
+    }
+}
+
+impl Args {
+    /// The settings, checked against each other.
+    ///
+    /// # Errors
+    /// What cannot be (78).
+    pub(super) fn settings(&self) -> Result<::gateway::Settings, Failure> {
+        let link_secret = node::secret(self.link_secret_file.as_deref())?;
+        if link_secret.is_none() && !self.insecure {
+            return Err(Failure::config(
+                "a gateway without a link secret would let anyone push to its clients, so it does not start.\n\
+                 Give it --link-secret-file FILE (the same secret as the logic nodes'; make one with: openssl rand -hex 32 > FILE),\n\
+                 or --insecure on a network that you trust",
+            ));
+        }
+        if self.silence <= self.flow.heartbeat {
+            return Err(Failure::config(
+                "--silence must be longer than --heartbeat, or clients are closed before they are pinged",
+            ));
+        }
+        let mut settings = ::gateway::Settings {
+            name: self.name.clone().unwrap_or_else(|| node::default_name("gateway", self.listen.port())),
+            listen: self.listen,
+            ingress: self.ingress,
+            ops: self.ops,
+            advertise: self.advertise.clone(),
+            announce: self.announce.clone(),
+            link_secret,
+            open: self.insecure,
+            outbox_bytes_max: self.outbox,
+            silence_max: self.silence,
+            handshake_time_max: self.handshake,
+            ..Default::default()
+        };
+        self.flow.apply(&mut settings);
+        if let Some(most) = self.max_connections {
+            settings.max_connections = most as usize;
+        }
+        if let Some(workers) = self.workers {
+            settings.workers = workers.into();
+        }
+        Ok(settings)
+    }
+
+    /// Runs the gateway to its end.
+    ///
+    /// # Errors
+    /// Settings that cannot be, a port that cannot be had, a part that failed.
+    pub(crate) fn run(&self) -> Result<(), Failure> {
+        let mut settings = self.settings()?;
+        self.common.start_logging()?;
+        if self.insecure {
+            node::warn_insecure(
+                "anyone may drive this gateway, and its clients are believed whoever they say they are",
+            );
+        }
+        let descriptors = nodes::raise_descriptors();
+        let fit = descriptors.connections();
+        if self.max_connections.is_none() {
+            settings.max_connections = settings.max_connections.min(fit);
+        } else if settings.max_connections > fit {
+            let asked = settings.max_connections;
+            tracing::warn!(asked, fit, "--max-connections is more than the descriptors allow");
+        }
+        nodes::on_runtime(Box::pin(serve(settings, descriptors.limit)))
+    }
+}
+
+async fn serve(settings: ::gateway::Settings, descriptors: u64) -> Result<(), Failure> {
+    let signals = nodes::signals()?;
+    let flags = [("--listen", settings.listen), ("--ingress", settings.ingress), ("--ops", settings.ops)];
+    let connections = settings.max_connections;
+    let bound = ::gateway::Node::bind(settings).await.map_err(|error| nodes::not_bound(&error, &flags))?;
+    let text = format!(
+        "gateway {}\n  clients      ws://{}/ws\n  link         {}\n  ops          http://{}/statusz\n  \
+         descriptors  {descriptors}: up to {connections} clients",
+        bound.name(),
+        bound.clients_addr(),
+        bound.ingress_addr(),
+        bound.ops_addr(),
+    );
+    let ready = async move { output::line(&format!("{text}\nREADY")) };
+    Box::pin(nodes::run(vec![vec![nodes::Part::gateway(bound)]], ready, signals)).await
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::cli::{Cli, Command};
+    use clap::Parser;
+
+    #[test]
+    fn the_defaults_of_the_flags_are_those_of_a_gateway() {
+        let cli = Cli::parse_from(["tidegate", "gateway", "--insecure", "--name=gateway"]);
+        let Command::Gateway(args) = cli.command else { panic!("not a gateway") };
+        let mut expected = ::gateway::Settings { open: true, ..Default::default() };
+        expected.name = "gateway".into();
+        assert_eq!(format!("{:?}", args.settings().unwrap()), format!("{expected:?}"));
+    }
+}

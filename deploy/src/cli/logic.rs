@@ -1,0 +1,148 @@
+//! `tidegate logic`: one logic node of a cluster.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::builder::BoolishValueParser;
+
+use super::node::{self, Common};
+use super::values;
+use crate::failure::Failure;
+use crate::{nodes, output};
+
+const EXAMPLES: &str = "Examples:
+  tidegate logic --insecure --gateway 127.0.0.1:7201 --gateway 127.0.0.1:7301
+  tidegate logic --insecure --listen 10.0.0.2:7100 --gateway-dns gateways.internal:7201 --link-secret-file /etc/tidegate/link
+
+Without --gateway and --gateway-dns it waits for gateways that announce themselves. /readyz says whether one is linked.";
+
+/// Flags of a logic node.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// Where the API listens
+    #[arg(long, env = "TIDEGATE_LISTEN", hide_env_values = true, default_value = "127.0.0.1:7100", value_parser = values::listen)]
+    listen: SocketAddr,
+    /// The operator's port: /healthz, /readyz, /metrics, /statusz
+    #[arg(long, env = "TIDEGATE_OPS", hide_env_values = true, default_value = "127.0.0.1:7109", value_parser = values::listen)]
+    ops: SocketAddr,
+    /// What the node is called; unique in the cluster [default: the machine's name and the port]
+    #[arg(long, env = "TIDEGATE_NAME", hide_env_values = true, value_parser = values::name)]
+    name: Option<String>,
+    /// Link port of a gateway that is always there (repeatable)
+    #[arg(long, env = "TIDEGATE_GATEWAY", hide_env_values = true, value_name = "HOST:PORT", value_delimiter = ',', value_parser = values::host_port)]
+    gateway: Vec<String>,
+    /// DNS name whose addresses are gateways, looked up again and again (repeatable)
+    #[arg(long, env = "TIDEGATE_GATEWAY_DNS", hide_env_values = true, value_name = "NAME:PORT", value_delimiter = ',', value_parser = values::host_port)]
+    gateway_dns: Vec<String>,
+    /// Where that lives which outlives a push: embedded, in this process
+    #[arg(long, env = "TIDEGATE_ENGINE", hide_env_values = true, default_value = "embedded", value_parser = engine)]
+    engine: Embedded,
+    /// File with the secret of the link (16 bytes of visible ASCII or more)
+    #[arg(long, env = "TIDEGATE_LINK_SECRET_FILE", hide_env_values = true, value_name = "FILE")]
+    link_secret_file: Option<PathBuf>,
+    /// Start with an API that anyone may call; needed until there are API keys
+    #[arg(long, env = "TIDEGATE_INSECURE", hide_env_values = true, num_args = 0..=1, require_equals = true,
+          default_value = "false", default_missing_value = "true", hide_default_value = true,
+          hide_possible_values = true, value_name = "BOOL", value_parser = BoolishValueParser::new())]
+    insecure: bool,
+    /// Time to end: calls in progress, then what waits for the links
+    #[arg(long, env = "TIDEGATE_DRAIN", hide_env_values = true, default_value = "30s", value_name = "DURATION", value_parser = values::drain)]
+    drain: Duration,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// The one engine that there is so far.
+#[derive(Debug, Clone, Copy)]
+struct Embedded;
+
+fn engine(text: &str) -> Result<Embedded, String> {
+    match text {
+        "embedded" => Ok(Embedded),
+        redis if redis.starts_with("redis") => {
+            Err("this release has no Redis engine yet; \"embedded\" is the only one".to_owned())
+        }
+        _ => Err("\"embedded\" is the only engine in this release".to_owned()),
+    }
+}
+
+impl Args {
+    /// The settings, checked against each other.
+    ///
+    /// # Errors
+    /// What cannot be (78).
+    pub(super) fn settings(&self) -> Result<::logic::Settings, Failure> {
+        let link_secret = node::secret(self.link_secret_file.as_deref())?;
+        if !self.insecure {
+            return Err(Failure::config(
+                "this release has no API keys yet, so the API of a logic node is open to whoever reaches it,\n\
+                 and it starts only when that is said: give it --insecure, and keep --listen on a network that you trust.\n\
+                 --link-secret-file protects its links to the gateways already",
+            ));
+        }
+        // The one engine there is has no settings.
+        let Embedded = self.engine;
+        Ok(::logic::Settings {
+            name: self.name.clone().unwrap_or_else(|| node::default_name("logic", self.listen.port())),
+            listen: self.listen,
+            ops: self.ops,
+            gateways: self.gateway.clone(),
+            gateway_dns: self.gateway_dns.clone(),
+            link_secret,
+            drain: self.drain,
+            ..Default::default()
+        })
+    }
+
+    /// Runs the node to its end.
+    ///
+    /// # Errors
+    /// Settings that cannot be, a port that cannot be had, a part that failed.
+    pub(crate) fn run(&self) -> Result<(), Failure> {
+        let settings = self.settings()?;
+        self.common.start_logging()?;
+        let open = if settings.link_secret.is_some() {
+            "anyone may push through its API"
+        } else {
+            "anyone may push through its API, and it proves nothing to its gateways"
+        };
+        node::warn_insecure(open);
+        let descriptors = nodes::raise_descriptors();
+        nodes::on_runtime(Box::pin(serve(settings, descriptors.limit)))
+    }
+}
+
+async fn serve(settings: ::logic::Settings, descriptors: u64) -> Result<(), Failure> {
+    let signals = nodes::signals()?;
+    let flags = [("--listen", settings.listen), ("--ops", settings.ops)];
+    let known = match settings.gateways.len() + settings.gateway_dns.len() {
+        0 => "those that announce themselves".to_owned(),
+        _ => [settings.gateways.join(", "), settings.gateway_dns.join(", ")].join(" ").trim().to_owned(),
+    };
+    let bound = ::logic::Node::bind(settings).await.map_err(|error| nodes::not_bound(&error, &flags))?;
+    let text = format!(
+        "logic {}\n  API          http://{}/\n  ops          http://{}/statusz\n  gateways     {known}\n  \
+         descriptors  {descriptors}",
+        bound.name(),
+        bound.api_addr(),
+        bound.ops_addr(),
+    );
+    let ready = async move { output::line(&format!("{text}\nREADY")) };
+    Box::pin(nodes::run(vec![vec![nodes::Part::logic(bound)]], ready, signals)).await
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::cli::{Cli, Command};
+    use clap::Parser;
+
+    #[test]
+    fn the_defaults_of_the_flags_are_those_of_a_logic_node() {
+        let cli = Cli::parse_from(["tidegate", "logic", "--insecure", "--name=logic"]);
+        let Command::Logic(args) = cli.command else { panic!("not a logic node") };
+        let expected = ::logic::Settings::default();
+        assert_eq!(format!("{:?}", args.settings().unwrap()), format!("{expected:?}"));
+    }
+}

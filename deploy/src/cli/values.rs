@@ -1,0 +1,148 @@
+//! Values of flags: durations, sizes, addresses. What is impossible is refused with a reason.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+const fn secs(secs: u64) -> Duration {
+    Duration::from_secs(secs)
+}
+
+/// A merge window: none, or at most a minute; a client that waits longer is not being pushed to.
+pub(super) fn window(text: &str) -> Result<Duration, String> {
+    within(text, Duration::ZERO..=secs(60))
+}
+
+/// Time for a drain: at most an hour, or a supervisor's patience ends first.
+pub(super) fn drain(text: &str) -> Result<Duration, String> {
+    within(text, Duration::ZERO..=secs(3600))
+}
+
+/// A period of heartbeats: often enough for the idle timeouts of proxies, not so often that it is traffic.
+pub(super) fn heartbeat(text: &str) -> Result<Duration, String> {
+    within(text, Duration::from_millis(100)..=secs(600))
+}
+
+/// How long somebody may be silent, or take for a handshake.
+pub(super) fn patience(text: &str) -> Result<Duration, String> {
+    within(text, Duration::from_millis(100)..=secs(3600))
+}
+
+/// How long a push is worth sending.
+pub(super) fn ttl(text: &str) -> Result<Duration, String> {
+    within(text, Duration::from_millis(1)..=secs(24 * 3600))
+}
+
+fn within(text: &str, range: RangeInclusive<Duration>) -> Result<Duration, String> {
+    let duration = if text == "0" {
+        Duration::ZERO
+    } else {
+        humantime::parse_duration(text)
+            .map_err(|error| format!("{error}; durations are written 250ms, 30s, 5m"))?
+    };
+    if range.contains(&duration) {
+        return Ok(duration);
+    }
+    let shown = humantime::format_duration;
+    Err(format!("it must be from {} to {}", shown(*range.start()), shown(*range.end())))
+}
+
+/// A size in bytes, 1 KiB to 1 GiB.
+pub(super) fn size(text: &str) -> Result<usize, String> {
+    let size: bytesize::ByteSize = text.parse().map_err(|_| "sizes are written 64KiB, 1MiB".to_owned())?;
+    match usize::try_from(size.as_u64()) {
+        Ok(size @ 1024..=0x4000_0000) => Ok(size),
+        _ => Err("it must be from 1KiB to 1GiB".to_owned()),
+    }
+}
+
+/// An address to listen on, `address:port`.
+pub(super) fn listen(text: &str) -> Result<SocketAddr, String> {
+    let text = text.strip_prefix("localhost:").map_or(text.to_owned(), |port| format!("127.0.0.1:{port}"));
+    text.parse().map_err(|_| "it must be address:port, such as 0.0.0.0:7200 or [::]:7200".to_owned())
+}
+
+/// An address without a port, to listen on.
+pub(super) fn host(text: &str) -> Result<IpAddr, String> {
+    if text == "localhost" {
+        return Ok(Ipv4Addr::LOCALHOST.into());
+    }
+    text.parse().map_err(|_| "it must be an IP address, such as 127.0.0.1 or 0.0.0.0".to_owned())
+}
+
+/// `host:port` of somebody else.
+pub(super) fn host_port(text: &str) -> Result<String, String> {
+    let expected = || "it must be host:port, such as 10.0.0.5:7201 or gateway-1:7201".to_owned();
+    let (host, port) = text.rsplit_once(':').ok_or_else(expected)?;
+    let authority: http::uri::Authority = text.parse().map_err(|_| expected())?;
+    let is_port = port.parse::<u16>().is_ok_and(|port| port != 0);
+    if host.is_empty() || !is_port || authority.as_str().contains('@') {
+        Err(expected())
+    } else {
+        Ok(text.to_owned())
+    }
+}
+
+/// The URL of a logic node: `http://host:port`.
+pub(super) fn logic_url(text: &str) -> Result<String, String> {
+    origin(text, &["http"], "http://10.0.0.5:7100")
+}
+
+/// The URL under which clients reach a gateway: `ws://` or `wss://`.
+pub(super) fn client_url(text: &str) -> Result<String, String> {
+    origin(text, &["ws", "wss"], "wss://push.example.com")
+}
+
+fn origin(text: &str, schemes: &[&str], example: &str) -> Result<String, String> {
+    let expected = || format!("it must be a URL without a path, such as {example}");
+    let uri: http::Uri = text.parse().map_err(|_| expected())?;
+    let is_origin = uri.scheme_str().is_some_and(|scheme| schemes.contains(&scheme))
+        && uri.host().is_some_and(|host| !host.is_empty())
+        && matches!(uri.path(), "" | "/")
+        && uri.query().is_none();
+    if is_origin { Ok(text.trim_end_matches('/').to_owned()) } else { Err(expected()) }
+}
+
+/// What a node, room, user, event or key may be called.
+pub(super) fn name(text: &str) -> Result<String, String> {
+    common::names::check(text).map(|()| text.to_owned()).map_err(|bad| format!("it {bad}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn possible_values_are_read() {
+        assert_eq!(window("0"), Ok(Duration::ZERO));
+        assert_eq!(window("250ms"), Ok(Duration::from_millis(250)));
+        assert_eq!(drain("5m"), Ok(secs(300)));
+        assert_eq!(size("64KiB"), Ok(65_536));
+        assert_eq!(listen("localhost:1"), Ok(SocketAddr::from(([127, 0, 0, 1], 1))));
+        assert_eq!(client_url("wss://a.b/").as_deref(), Ok("wss://a.b"));
+        assert_eq!(host_port("[::1]:7201").as_deref(), Ok("[::1]:7201"));
+    }
+
+    #[test]
+    fn impossible_values_are_refused_with_a_reason() {
+        let refused = [
+            (window("61s").unwrap_err(), "to 1m"),
+            (window("1").unwrap_err(), "250ms"),
+            (window("-1s").unwrap_err(), "250ms"),
+            (heartbeat("0").unwrap_err(), "from 100ms"),
+            (size("0").unwrap_err(), "from 1KiB"),
+            (size("many").unwrap_err(), "64KiB"),
+            (listen("7200").unwrap_err(), "address:port"),
+            (host("example.com").unwrap_err(), "IP address"),
+            (host_port("gw").unwrap_err(), "host:port"),
+            (host_port("gw:0").unwrap_err(), "host:port"),
+            (logic_url("10.0.0.5:7100").unwrap_err(), "http://"),
+            (logic_url("http://a:1/v1").unwrap_err(), "without a path"),
+            (client_url("http://a").unwrap_err(), "wss://"),
+            (name("").unwrap_err(), "is empty"),
+        ];
+        for (said, reason) in refused {
+            assert!(said.contains(reason), "{said}");
+        }
+    }
+}

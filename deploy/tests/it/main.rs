@@ -1,0 +1,6 @@
+//! Tests of the whole: the built program, as people and scripts use it.
+#![allow(clippy::unwrap_used, reason = "what fails here fails a test, and says where")]
+
+mod cli;
+mod dev;
+mod process;

@@ -1,0 +1,147 @@
+//! A running `tidegate`: its lines as they come, and its end. Dropped, it is killed.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::time::{Duration, Instant};
+
+/// What a test waits for at most; far beyond what is needed.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Lines that a test may leave unread before the program waits for it.
+const UNREAD_LINES_MAX: usize = 100_000;
+
+/// A command without the variables of whoever runs the tests.
+pub(crate) fn tidegate(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("TIDEGATE_")) {
+        command.env_remove(name);
+    }
+    command.args(args).stdin(Stdio::null());
+    command
+}
+
+/// Runs a command that ends by itself.
+pub(crate) fn run(args: &[&str]) -> Output {
+    tidegate(args).output().unwrap()
+}
+
+/// Exit code, standard output and standard error of a command that ends by itself.
+pub(crate) fn said(mut command: Command) -> (i32, String, String) {
+    let output = command.output().unwrap();
+    (
+        output.status.code().unwrap_or(-1),
+        String::from_utf8(output.stdout).unwrap(),
+        String::from_utf8(output.stderr).unwrap(),
+    )
+}
+
+/// A program that runs.
+pub(crate) struct Running {
+    child: Child,
+    lines: Receiver<String>,
+    /// Everything read so far, for the report of a failure.
+    seen: Vec<String>,
+}
+
+impl Running {
+    /// Starts the program; the lines of both its outputs come in one stream.
+    pub(crate) fn start(args: &[&str]) -> Self {
+        Self::start_command(tidegate(args))
+    }
+
+    /// Starts a command that becomes the program.
+    pub(crate) fn start_command(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let (sender, lines) = sync_channel(UNREAD_LINES_MAX);
+        let outputs: [Box<dyn Read + Send>; 2] =
+            [Box::new(child.stdout.take().unwrap()), Box::new(child.stderr.take().unwrap())];
+        for output in outputs {
+            let sender = sender.clone();
+            std::thread::spawn(move || {
+                for line in BufReader::new(output).lines().map_while(Result::ok) {
+                    if sender.send(line).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        Self { child, lines, seen: Vec::new() }
+    }
+
+    /// Waits for a line that contains `part`, and returns it.
+    pub(crate) fn line(&mut self, part: &str) -> String {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            match self.lines.recv_timeout(until.saturating_duration_since(Instant::now())) {
+                Ok(line) => {
+                    self.seen.push(line.clone());
+                    if line.contains(part) {
+                        return line;
+                    }
+                }
+                Err(why) => panic!("no line with {part:?} ({why}); there were:\n{}", self.seen.join("\n")),
+            }
+        }
+    }
+
+    /// As [`Self::line`], for a line that may have come already: two outputs have no common order.
+    pub(crate) fn ever(&mut self, part: &str) -> String {
+        let come = self.seen.iter().find(|line| line.contains(part)).cloned();
+        come.unwrap_or_else(|| self.line(part))
+    }
+
+    /// The text behind `prefix` up to a space, out of what was printed so far.
+    pub(crate) fn after(&self, prefix: &str) -> String {
+        let found = self.seen.iter().find_map(|line| line.split_once(prefix));
+        let (_, rest) = found.unwrap_or_else(|| panic!("no {prefix:?} in:\n{}", self.seen.join("\n")));
+        rest.split(' ').next().unwrap().to_owned()
+    }
+
+    /// Sends a signal to this process and no other.
+    pub(crate) fn signal(&self, name: &str) {
+        // A builtin of every shell: no package is needed.
+        let kill = format!("kill -{name} {}", self.child.id());
+        assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+    }
+
+    /// Waits for the end; both outputs close with the process.
+    pub(crate) fn ended(&mut self) -> ExitStatus {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            match self.lines.recv_timeout(until.saturating_duration_since(Instant::now())) {
+                Ok(line) => self.seen.push(line),
+                Err(RecvTimeoutError::Disconnected) => return self.child.wait().unwrap(),
+                Err(RecvTimeoutError::Timeout) => panic!("it runs on:\n{}", self.seen.join("\n")),
+            }
+        }
+    }
+
+    /// Everything read so far.
+    pub(crate) fn text(&self) -> String {
+        self.seen.join("\n")
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // An error says that it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// One HTTP/1.1 exchange as a foreign client would make it; the whole answer as text.
+pub(crate) fn http(address: &str, head: &str, body: &str) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let length = body.len();
+    let request = format!(
+        "{head} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
+    );
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
