@@ -101,6 +101,7 @@ async fn serve(stream: TcpStream, link: &Arc<Link>, secret: Option<&Secret>) -> 
     let mut streams = JoinSet::new();
     let late = tokio::time::sleep(GREET_TIME_MAX);
     tokio::pin!(late);
+    let mut on_time = false;
     loop {
         tokio::select! {
             request = connection.accept() => match request {
@@ -108,7 +109,13 @@ async fn serve(stream: TcpStream, link: &Arc<Link>, secret: Option<&Secret>) -> 
                 Some(Err(error)) => return Err(format!("the connection broke: {error}")),
                 Some(Ok((request, respond))) => open(request, respond, link, secret, &mut streams),
             },
-            () = &mut late, if !link.greeted.is_cancelled() => return Err("no hello in time".into()),
+            // Asked when the time has come, not before: the streams run in tasks of their own.
+            () = &mut late, if !on_time => {
+                on_time = link.greeted.is_cancelled();
+                if !on_time {
+                    return Err("no hello in time".into());
+                }
+            }
             () = link.over.cancelled() => {
                 // What was said last, such as why the link is refused, must reach the peer.
                 connection.graceful_shutdown();

@@ -103,3 +103,17 @@ async fn a_first_message_that_is_no_hello_ends_the_link() {
     drop(client);
     tokio::time::timeout(PATIENCE, connection).await.expect("the gateway ends the link").unwrap();
 }
+
+#[tokio::test]
+async fn a_link_that_never_says_hello_is_ended_and_one_that_did_is_not() {
+    let gateway = start(settings()).await;
+    let mut logic = link(gateway.ingress).await;
+    let (mut mute, mute_ends) = open(gateway.ingress).await;
+    let (_, _control, _control_up) = post(&mut mute, CONTROL_PATH, None).await;
+    // Five seconds for a hello; both links began together.
+    tokio::time::timeout(PATIENCE, mute_ends).await.expect("the gateway ends the mute one").unwrap();
+    let mut client = connect(gateway.clients, "room=r").await;
+    logic.push(to_room("r"), "1").await;
+    assert_eq!(client.items().await, [1]);
+    assert_eq!(gateway.status("/links").await, 1);
+}
