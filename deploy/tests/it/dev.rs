@@ -102,15 +102,15 @@ fn an_insecure_node_says_so_and_a_cluster_of_processes_links_by_announcement() {
     let logic = ["logic", "--insecure", "--listen", "127.0.0.1:0", "--ops", "127.0.0.1:0"];
     let mut logic = Running::start(&logic);
     logic.line("READY");
-    logic.ever("INSECURE");
+    logic.line("INSECURE");
     let announce = format!("--announce=http://{}", logic.after("API          http://").trim_end_matches('/'));
     let any = "127.0.0.1:0";
     let args =
         ["gateway", "--insecure", "--listen", any, "--ingress", any, "--ops", any, &announce, "--name=g1"];
     let mut gateway = Running::start(&args);
     gateway.line("READY");
-    gateway.ever("announced");
-    logic.ever("linked");
+    gateway.line("announced");
+    logic.line("linked");
     logic.signal("TERM");
     assert!(logic.ended().success());
     gateway.signal("TERM");

@@ -40,7 +40,10 @@ pub(crate) fn said(mut command: Command) -> (i32, String, String) {
 /// A program that runs.
 pub(crate) struct Running {
     child: Child,
-    lines: Receiver<String>,
+    /// Lines as they come, each with the output that it came from.
+    lines: Receiver<(usize, String)>,
+    /// Lines that nobody has waited for yet.
+    passed: Vec<(usize, String)>,
     /// Everything read so far, for the report of a failure.
     seen: Vec<String>,
 }
@@ -57,39 +60,45 @@ impl Running {
         let (sender, lines) = sync_channel(UNREAD_LINES_MAX);
         let outputs: [Box<dyn Read + Send>; 2] =
             [Box::new(child.stdout.take().unwrap()), Box::new(child.stderr.take().unwrap())];
-        for output in outputs {
+        for (output, reader) in outputs.into_iter().enumerate() {
             let sender = sender.clone();
             std::thread::spawn(move || {
-                for line in BufReader::new(output).lines().map_while(Result::ok) {
-                    if sender.send(line).is_err() {
+                for line in BufReader::new(reader).lines().map_while(Result::ok) {
+                    if sender.send((output, line)).is_err() {
                         return;
                     }
                 }
             });
         }
-        Self { child, lines, seen: Vec::new() }
+        Self { child, lines, passed: Vec::new(), seen: Vec::new() }
     }
 
     /// Waits for a line that contains `part`, and returns it.
+    ///
+    /// Of one output, it stands behind the line returned before. Two outputs have no common order: a line of
+    /// the other one that was read in the meantime is still found.
     pub(crate) fn line(&mut self, part: &str) -> String {
         let until = Instant::now() + PATIENCE;
+        let mut looked = 0;
         loop {
+            if let Some(at) = self.passed[looked..].iter().position(|(_, line)| line.contains(part)) {
+                let (output, found) = self.passed[looked + at].clone();
+                let mut place = 0;
+                self.passed.retain(|(of, _)| {
+                    place += 1;
+                    *of != output || place > looked + at + 1
+                });
+                return found;
+            }
+            looked = self.passed.len();
             match self.lines.recv_timeout(until.saturating_duration_since(Instant::now())) {
-                Ok(line) => {
+                Ok((output, line)) => {
                     self.seen.push(line.clone());
-                    if line.contains(part) {
-                        return line;
-                    }
+                    self.passed.push((output, line));
                 }
                 Err(why) => panic!("no line with {part:?} ({why}); there were:\n{}", self.seen.join("\n")),
             }
         }
-    }
-
-    /// As [`Self::line`], for a line that may have come already: two outputs have no common order.
-    pub(crate) fn ever(&mut self, part: &str) -> String {
-        let come = self.seen.iter().find(|line| line.contains(part)).cloned();
-        come.unwrap_or_else(|| self.line(part))
     }
 
     /// The text behind `prefix` up to a space, out of what was printed so far.
@@ -111,7 +120,7 @@ impl Running {
         let until = Instant::now() + PATIENCE;
         loop {
             match self.lines.recv_timeout(until.saturating_duration_since(Instant::now())) {
-                Ok(line) => self.seen.push(line),
+                Ok((_, line)) => self.seen.push(line),
                 Err(RecvTimeoutError::Disconnected) => return self.child.wait().unwrap(),
                 Err(RecvTimeoutError::Timeout) => panic!("it runs on:\n{}", self.seen.join("\n")),
             }
