@@ -129,7 +129,7 @@ impl Args {
 /// Connects and shakes hands.
 async fn open(url: &str, address: &str) -> Result<Socket, Failure> {
     let stream = web::connect(address).await.map_err(|no_answer| {
-        Failure::unavailable(format!("tail: {no_answer}. Is a gateway there? --url says where"))
+        Failure::unavailable(format!("{no_answer}. Is a gateway there? --url says where"))
     })?;
     let config = WebSocketConfig::default()
         .max_message_size(Some(FRAME_BYTES_MAX))
@@ -139,7 +139,7 @@ async fn open(url: &str, address: &str) -> Result<Socket, Failure> {
         Ok(Ok((socket, _))) => Ok(socket),
         Ok(Err(tungstenite::Error::Http(answer))) => {
             let body = answer.body().as_deref().unwrap_or_default();
-            let text = format!("tail: {address} refused: {}", web::problem_in_words(answer.status(), body));
+            let text = format!("{address} refused: {}", web::problem_in_words(answer.status(), body));
             // The node is full or leaving: another time, then.
             if answer.status().is_server_error() {
                 Err(Failure::unavailable(text))
@@ -147,8 +147,8 @@ async fn open(url: &str, address: &str) -> Result<Socket, Failure> {
                 Err(Failure::failed(text))
             }
         }
-        Ok(Err(error)) => Err(Failure::unavailable(format!("tail: {address}: {error}"))),
-        Err(_) => Err(Failure::unavailable(format!("tail: {address} did not answer the handshake"))),
+        Ok(Err(error)) => Err(Failure::unavailable(format!("{address}: {error}"))),
+        Err(_) => Err(Failure::unavailable(format!("{address} did not answer the handshake"))),
     }
 }
 

@@ -2,5 +2,10 @@
 #![allow(clippy::unwrap_used, reason = "what fails here fails a test, and says where")]
 
 mod cli;
+mod cluster;
 mod dev;
+mod discovery;
+mod lifecycle;
 mod process;
+mod strangers;
+mod whole;

@@ -108,6 +108,11 @@ impl Running {
         rest.split(' ').next().unwrap().to_owned()
     }
 
+    /// The process's number.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Sends a signal to this process and no other.
     pub(crate) fn signal(&self, name: &str) {
         // A builtin of every shell: no package is needed.

@@ -1,0 +1,86 @@
+//! Descriptors, drains, and what a frame carries, with real processes.
+
+use std::net::TcpStream;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use crate::cluster::cluster;
+use crate::process::{Running, http, tidegate};
+
+fn ticks(pid: u32) -> u64 {
+    // utime and stime, in clock ticks (proc_pid_stat(5), fields 14 and 15).
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+}
+
+#[test]
+fn a_gateway_out_of_descriptors_does_not_spin_and_recovers() {
+    let any = "127.0.0.1:0";
+    let mut command = Command::new("sh");
+    let program = tidegate(&[]).get_program().to_str().unwrap().to_owned();
+    let script = format!(
+        "ulimit -n 64; exec {program} gateway --insecure --listen {any} --ingress {any} --ops {any} --max-connections 1000"
+    );
+    command.args(["-c", &script]);
+    let mut gateway = Running::start_command(command);
+    gateway.line("READY");
+    let clients = gateway.after("clients      ws://");
+    let clients = clients.trim_end_matches("/ws").to_owned();
+    let mut held: Vec<TcpStream> = (0..100).map(|_| TcpStream::connect(&clients).unwrap()).collect();
+    gateway.line("out of descriptors");
+    let (before, began) = (ticks(gateway.pid()), Instant::now());
+    std::thread::park_timeout(Duration::from_millis(1500));
+    let used = Duration::from_millis(10 * (ticks(gateway.pid()) - before));
+    assert!(used < began.elapsed() / 5, "waiting for descriptors used {used:?} of {:?}", began.elapsed());
+    held.clear();
+    let url = format!("ws://{clients}");
+    let mut tail = Running::start(&["tail", "--url", &url, "--room", "r"]);
+    tail.line("connected to");
+}
+
+#[test]
+fn ten_pushes_of_one_window_are_one_frame_at_clients_of_both_gateways() {
+    let cluster = cluster().gateways(2).window("1s").start();
+    let mut tails = [0, 1].map(|gateway: usize| {
+        let url = cluster.gateways[gateway].ws();
+        let mut tail = Running::start(&["tail", "--url", &url, "--room", "r", "--frames"]);
+        tail.line("connected to");
+        tail
+    });
+    for n in 0..10 {
+        let (status, answer) = cluster.logics[0].push(&format!(r#"{{"to":{{"room":"r"}},"data":{n}}}"#));
+        assert_eq!((status, &answer["matched"]), (202, &2.into()), "{answer}");
+    }
+    for tail in &mut tails {
+        tail.line(r#"{"frame":{"items":10,"#);
+    }
+}
+
+#[test]
+fn a_drain_sends_what_was_accepted_before_it_says_good_bye() {
+    let mut cluster = cluster().window("30s").start();
+    let url = cluster.gateways[0].ws();
+    let mut tail = Running::start(&["tail", "--url", &url, "--room", "r"]);
+    tail.line("connected to");
+    assert_eq!(cluster.logics[0].push(r#"{"to":{"room":"r"},"data":"kept"}"#).0, 202);
+    cluster.gateways[0].signal("TERM");
+    tail.line("kept");
+    // What is read and what is remarked come on two outputs, in any order.
+    if !tail.text().contains("1012") {
+        tail.line("1012");
+    }
+    assert_eq!(cluster.gateways[0].ended(), Some(0));
+}
+
+#[test]
+fn readiness_follows_the_links() {
+    let mut cluster = cluster().start();
+    let ready = |address: &str| http(address, "GET /readyz", "").starts_with("HTTP/1.1 200 ");
+    assert!(ready(&cluster.logics[0].ops) && ready(&cluster.gateways[0].ops));
+    cluster.gateways[0].kill();
+    cluster.wait_for_linked(0, 0);
+    assert!(!ready(&cluster.logics[0].ops), "no gateway is linked");
+    let answer = http(&cluster.logics[0].ops, "GET /healthz", "");
+    assert!(answer.starts_with("HTTP/1.1 200 "), "alive all the same: {answer}");
+}
