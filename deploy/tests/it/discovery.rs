@@ -80,6 +80,12 @@ fn a_gateway_that_leaves_takes_its_announcement_back() {
     let mut cluster = cluster().gateways(2).found_by(Discovery::Announce).start();
     cluster.gateways[1].signal("TERM");
     assert_eq!(cluster.gateways[1].ended(), Some(0));
+    // Its lease would have lived for seven seconds more at least.
+    let ended = Instant::now();
+    while cluster.states(0) != ["linked"] {
+        assert!(ended.elapsed() < Duration::from_secs(3), "{:?}", cluster.states(0));
+        std::thread::yield_now();
+    }
     let (_, answer) = cluster.logics[0].push(r#"{"to":{"all":true},"data":1}"#);
     assert_eq!(answer["gateways"], json!({"known": 1, "accepted": 1, "failed": []}), "{answer}");
 }
