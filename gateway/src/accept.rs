@@ -69,6 +69,8 @@ async fn greet(
     {
         parts.counters.handshakes.inc();
         let tasks = parts.tasks.clone();
-        tasks.spawn(session::run(switched, ticket, parts, place));
+        let session = session::begin(switched, ticket, parts, place).await;
+        // A task of its own, as small as it can be; this one, which hyper made large, ends.
+        tasks.spawn(session.run());
     }
 }

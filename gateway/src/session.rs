@@ -5,6 +5,7 @@ mod commands;
 mod wire;
 
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use common::client::{CloseCode, Hello, VERSION};
@@ -20,7 +21,6 @@ use crate::frame;
 use crate::handshake::Ticket;
 use crate::node::Parts;
 use crate::registry::{Identity, Registration};
-use commands::Commander;
 use wire::Wire;
 
 /// Messages that one client may have read before others get a turn.
@@ -39,18 +39,41 @@ fn config() -> WebSocketConfig {
         .max_frame_size(Some(CLIENT_MESSAGE_BYTES_MAX))
 }
 
-/// Runs one client's session from the handshake to its end.
-pub(crate) async fn run(switched: Switched, ticket: Ticket, parts: Arc<Parts>, place: OwnedSemaphorePermit) {
-    let _place = place;
+/// One client from its hello to its end. What it holds is paid for every idle client: the handshake's
+/// needs are gone before it begins, and what a command needs is boxed while it runs.
+pub(crate) struct Session {
+    context: WebSocketContext,
+    registration: Registration,
+    parts: Arc<Parts>,
+    _place: OwnedSemaphorePermit,
+    bad_messages: u32,
+}
+
+/// What reading came to.
+enum Step {
+    /// There may be more to read.
+    Again,
+    /// Nothing more has come.
+    Wait,
+    /// A command is to be carried out before the next is read.
+    Do(Pin<Box<dyn Future<Output = ()> + Send>>),
+    /// The client has gone, or must go with a code and words.
+    End(Option<(CloseCode, String)>),
+}
+
+/// Registers a client that has shaken hands and greets it.
+pub(crate) async fn begin(
+    switched: Switched,
+    ticket: Ticket,
+    parts: Arc<Parts>,
+    place: OwnedSemaphorePermit,
+) -> Session {
     let Switched { stream, read } = switched;
-    let (identity, refused) = (ticket.identity, ticket.refused);
-    let registration = if refused.is_some() {
-        // One who is refused is in no index: nothing may reach it.
-        parts.registry.register(&Identity::default(), &[], |local| parts.connect(stream, local))
-    } else {
-        parts.registry.register(&identity, &ticket.rooms, |local| parts.connect(stream, local))
-    };
-    drop(ticket.rooms);
+    let Ticket { identity, rooms, refused } = ticket;
+    // One who is refused is in no index: nothing may reach it.
+    let (entered, rooms) =
+        if refused.is_some() { (Identity::default(), Vec::new()) } else { (identity, rooms) };
+    let registration = parts.registry.register(&entered, &rooms, |local| parts.connect(stream, local));
     if let Some((code, words)) = refused {
         parts.counters.closed_bad.inc();
         registration.connection.close(code, &words);
@@ -58,17 +81,10 @@ pub(crate) async fn run(switched: Switched, ticket: Ticket, parts: Arc<Parts>, p
         if !parts.routes.settled().await {
             parts.counters.routes_unsettled.inc();
         }
-        registration.connection.greet(hello(&parts, &registration, &identity));
+        registration.connection.greet(hello(&parts, &registration, &entered));
     }
-    drop(identity);
     let context = WebSocketContext::from_partially_read(read.to_vec(), Role::Server, Some(config()));
-    drop(read);
-    if let Some((code, words)) = converse(context, &registration, &parts).await {
-        parts.counters.closed_bad.inc();
-        registration.connection.close(code, &words);
-        finish(&registration.connection).await;
-    }
-    registration.connection.cut();
+    Session { context, registration, parts, _place: place, bad_messages: 0 }
 }
 
 fn hello(parts: &Parts, registration: &Registration, identity: &Identity) -> bytes::Bytes {
@@ -83,38 +99,52 @@ fn hello(parts: &Parts, registration: &Registration, identity: &Identity) -> byt
     frame::json(&serde_json::json!({"cmd": "hello", "data": data}))
 }
 
-/// Reads until the client has gone, or must go for what it sent.
-async fn converse(
-    mut context: WebSocketContext,
-    registration: &Registration,
-    parts: &Arc<Parts>,
-) -> Option<(CloseCode, String)> {
-    let connection = &registration.connection;
-    let mut commander = Commander::default();
-    loop {
-        for _ in 0..TURN_MESSAGES {
-            match context.read(&mut Wire(connection)) {
-                Ok(Message::Text(text)) => {
-                    if let Err(close) = commander.hear(text.as_str(), registration, parts).await {
-                        return Some(close);
+impl Session {
+    /// Reads until the client has gone, or must go for what it sent.
+    // An async fn would keep its argument twice in the future.
+    #[allow(clippy::manual_async_fn)]
+    pub(crate) fn run(mut self) -> impl Future<Output = ()> + Send {
+        async move { self.converse().await }
+    }
+
+    async fn converse(&mut self) {
+        let close = 'life: loop {
+            for _ in 0..TURN_MESSAGES {
+                match self.step() {
+                    Step::Again => {}
+                    Step::Wait => {
+                        if self.registration.connection.readable().await.is_err() {
+                            break 'life None;
+                        }
                     }
+                    Step::Do(command) => command.await,
+                    Step::End(close) => break 'life close,
                 }
-                Ok(Message::Binary(_)) => {
-                    return Some((
-                        CloseCode::Unsupported,
-                        "text frames only: binary is not spoken here".into(),
-                    ));
-                }
-                Ok(Message::Ping(_) | Message::Pong(_) | Message::Close(_) | Message::Frame(_)) => {}
-                Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
-                    if connection.readable().await.is_err() {
-                        return None;
-                    }
-                }
-                Err(error) => return fault(&error),
             }
+            tokio::task::yield_now().await;
+        };
+        if let Some((code, words)) = close {
+            self.parts.counters.closed_bad.inc();
+            self.registration.connection.close(code, &words);
+            Box::pin(finish(&self.registration.connection)).await;
         }
-        tokio::task::yield_now().await;
+        self.registration.connection.cut();
+    }
+
+    /// Reads one message, if one has come.
+    fn step(&mut self) -> Step {
+        match self.context.read(&mut Wire(&self.registration.connection)) {
+            Ok(Message::Text(text)) => {
+                commands::hear(text.as_str(), &mut self.bad_messages, &self.registration, &self.parts)
+            }
+            Ok(Message::Binary(_)) => {
+                let words = "text frames only: binary is not spoken here";
+                Step::End(Some((CloseCode::Unsupported, words.into())))
+            }
+            Ok(Message::Ping(_) | Message::Pong(_) | Message::Close(_) | Message::Frame(_)) => Step::Again,
+            Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => Step::Wait,
+            Err(error) => Step::End(fault(&error)),
+        }
     }
 }
 
@@ -147,5 +177,21 @@ async fn finish(connection: &Connection) {
             }
             Err(_) => return,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What one idle client costs is paid a million times: growth must be noticed.
+    #[test]
+    fn an_idle_client_stays_small() {
+        fn size<F>(_: impl FnOnce(Session) -> F) -> usize {
+            size_of::<F>()
+        }
+        assert_eq!(size(Session::run), 560, "the task of a session");
+        assert_eq!(size_of::<Connection>(), 88);
+        assert_eq!(size_of::<crate::bucket::Slot>(), 40);
     }
 }

@@ -6,6 +6,9 @@ use common::client::{CloseCode, Command, Numbered, Position, Refused, Reply, Res
 use common::names;
 use serde_json::{Value, json};
 
+use super::Step;
+use crate::bucket::Local;
+use crate::connection::Connection;
 use crate::frame;
 use crate::node::Parts;
 use crate::registry::{Identity, Join, Registration};
@@ -16,48 +19,43 @@ const BAD_MESSAGES_MAX: u32 = 16;
 /// What a reply says when it went well.
 type Outcome = Result<Option<Value>, (u16, String)>;
 
-/// Carries out the commands of one client.
-#[derive(Debug, Default)]
-pub(super) struct Commander {
-    bad: u32,
+/// Hears one text message.
+pub(super) fn hear(
+    text: &str,
+    bad_messages: &mut u32,
+    registration: &Registration,
+    parts: &Arc<Parts>,
+) -> Step {
+    let connection = &registration.connection;
+    if text == "ping" {
+        connection.send_control(frame::text(b"pong"));
+        return Step::Again;
+    }
+    match Command::parse(&mut text.as_bytes().to_vec()) {
+        Ok(command) => {
+            parts.counters.commands.inc();
+            Step::Do(Box::pin(answer(command, registration.local, connection.clone(), parts.clone())))
+        }
+        Err(Numbered { seq, body: Refused { code, cmd, reason } }) => {
+            parts.counters.commands_bad.inc();
+            *bad_messages += 1;
+            if *bad_messages > BAD_MESSAGES_MAX {
+                let words = "too many messages that are not commands";
+                return Step::End(Some((CloseCode::BadMessage, words.into())));
+            }
+            connection.send_control(reply(seq.as_deref(), &cmd, Err((code, reason))));
+            Step::Again
+        }
+    }
 }
 
-impl Commander {
-    /// Hears one text message.
-    ///
-    /// # Errors
-    /// The client must go, with this code and these words.
-    pub(super) async fn hear(
-        &mut self,
-        text: &str,
-        registration: &Registration,
-        parts: &Arc<Parts>,
-    ) -> Result<(), (CloseCode, String)> {
-        let connection = &registration.connection;
-        if text == "ping" {
-            connection.send_control(frame::text(b"pong"));
-            return Ok(());
-        }
-        match Command::parse(&mut text.as_bytes().to_vec()) {
-            Ok(Numbered { seq, body }) => {
-                parts.counters.commands.inc();
-                let name = name(&body);
-                // Boxed: commands are rare, and a session's size is paid a million times.
-                let outcome = Box::pin(carry_out(body, registration, parts)).await;
-                if seq.is_some() || outcome.is_err() {
-                    connection.send_control(reply(seq.as_deref(), name, outcome));
-                }
-            }
-            Err(Numbered { seq, body: Refused { code, cmd, reason } }) => {
-                parts.counters.commands_bad.inc();
-                self.bad += 1;
-                if self.bad > BAD_MESSAGES_MAX {
-                    return Err((CloseCode::BadMessage, "too many messages that are not commands".into()));
-                }
-                connection.send_control(reply(seq.as_deref(), &cmd, Err((code, reason))));
-            }
-        }
-        Ok(())
+/// Carries out a command and answers it: one with a number always, one without if it went wrong.
+async fn answer(command: Numbered<Command>, local: Local, connection: Arc<Connection>, parts: Arc<Parts>) {
+    let Numbered { seq, body } = command;
+    let name = name(&body);
+    let outcome = carry_out(body, local, &parts).await;
+    if seq.is_some() || outcome.is_err() {
+        connection.send_control(reply(seq.as_deref(), name, outcome));
     }
 }
 
@@ -78,9 +76,8 @@ fn reply(seq: Option<&str>, cmd: &str, outcome: Outcome) -> bytes::Bytes {
     frame::json(&Reply { seq, cmd, response: Response { code, code_msg, data } })
 }
 
-async fn carry_out(command: Command, registration: &Registration, parts: &Arc<Parts>) -> Outcome {
+async fn carry_out(command: Command, local: Local, parts: &Parts) -> Outcome {
     let bad = |what: &str, error: names::BadName| (400, format!("{what} {error}"));
-    let local = registration.local;
     match command {
         Command::Heartbeat => Ok(None),
         Command::Login { token, user, app, from } => {
