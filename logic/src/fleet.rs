@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use common::link::announce::{Announcement, LEASE};
-use common::tasks::Tasks;
 use parking_lot::Mutex;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
@@ -34,7 +33,6 @@ const SWEEP_EVERY: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 pub(crate) struct Fleet {
     shared: Arc<Shared>,
-    tasks: Tasks,
     members: Mutex<BTreeMap<Arc<str>, Member>>,
 }
 
@@ -77,8 +75,8 @@ enum Source<'a> {
 
 impl Fleet {
     /// A fleet of nobody.
-    pub(crate) fn new(shared: Arc<Shared>, tasks: Tasks) -> Self {
-        Self { shared, tasks, members: Mutex::default() }
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared, members: Mutex::default() }
     }
 
     /// Adds the gateways of the list, which stay.
@@ -189,7 +187,7 @@ impl Fleet {
             };
             // Under the lock of the members, so that the roster knows what they know.
             self.shared.publisher.change_roster(|roster| roster.know(&link.address));
-            self.tasks.spawn(link.run());
+            self.shared.tasks.spawn(link.run());
         }
         true
     }

@@ -4,6 +4,10 @@
 //! Serial numbers are given here, one for each entry, so an entry is found by subtraction. For every push,
 //! matched = written + conflated + expired + dropped + pending; what was pending at a gateway whose link is
 //! lost counts as dropped.
+//!
+//! A link that has missed one deadline is *suspect* until it acknowledges something: what is sent to it is named
+//! in the answers as failed, and holds up none of them. So a frozen gateway costs the pushes that are in
+//! flight when it freezes one deadline, and later ones nothing.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -32,6 +36,11 @@ pub(crate) struct Ledger {
     entries: VecDeque<Entry>,
     /// Entries before this serial number have no open share: where a lost link need not be looked for.
     open_from: u64,
+    /// Entries before these serial numbers have been called late, and over.
+    late_from: u64,
+    over_from: u64,
+    /// Links that missed a deadline and have acknowledged nothing since: nobody waits for them.
+    suspects: Vec<LinkId>,
     entries_max: usize,
 }
 
@@ -70,6 +79,24 @@ impl Tally {
     }
 }
 
+/// How long a caller waits.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Deadlines {
+    /// What is not taken by then counts as failed; who waits for more goes on waiting for the others.
+    pub(crate) taken: Duration,
+    /// Then the answer is what is known.
+    pub(crate) written: Duration,
+}
+
+/// What a caller gets for its push.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    /// There is nobody to wait for.
+    Now(Outcome),
+    /// It comes.
+    Later(oneshot::Receiver<Outcome>),
+}
+
 /// The part of a push that one gateway has.
 #[derive(Debug)]
 struct Share {
@@ -85,6 +112,8 @@ enum Stage {
     Sent,
     /// The same, for longer than the caller waits.
     Late,
+    /// On the way to a gateway that is suspect: the caller does not wait for it.
+    Unasked,
     /// In the gateway's merger.
     Taken,
     /// Nothing is pending there.
@@ -106,18 +135,17 @@ pub(crate) struct Outcome {
     pub(crate) failed: Vec<(LinkId, &'static str)>,
 }
 
-/// How patient a caller still is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Patience {
-    /// What is not taken by now counts as failed; who waits for more goes on waiting for the others.
-    Taken,
-    /// None: answer with what is known.
-    Over,
-}
-
 impl Default for Ledger {
     fn default() -> Self {
-        Self { first: 1, entries: VecDeque::new(), open_from: 1, entries_max: ENTRIES_MAX }
+        Self {
+            first: 1,
+            entries: VecDeque::new(),
+            open_from: 1,
+            late_from: 1,
+            over_from: 1,
+            suspects: Vec::new(),
+            entries_max: ENTRIES_MAX,
+        }
     }
 }
 
@@ -128,17 +156,30 @@ impl Ledger {
         links: impl IntoIterator<Item = LinkId>,
         wait: Wait,
         now: Instant,
-    ) -> (u64, oneshot::Receiver<Outcome>) {
+    ) -> (u64, Answer) {
         self.forget(now, FORGET_STEP);
         let serial = self.first + self.entries.len() as u64;
-        let share = |link| Share { link, stage: Stage::Sent, matched: 0, done: 0 };
+        let share = |link| {
+            let stage = if self.suspects.contains(&link) { Stage::Unasked } else { Stage::Sent };
+            Share { link, stage, matched: 0, done: 0 }
+        };
         let shares: Vec<_> = links.into_iter().map(share).collect();
-        let (sender, receiver) = oneshot::channel();
-        let mut entry = Entry { at: now, tally: Tally::default(), shares, waiter: Some((wait, sender)) };
-        entry.answer_if_due();
+        let mut entry = Entry { at: now, tally: Tally::default(), shares, waiter: None };
+        let answer = if entry.shares.iter().any(|share| share.stage == Stage::Sent) {
+            let (sender, receiver) = oneshot::channel();
+            entry.waiter = Some((wait, sender));
+            Answer::Later(receiver)
+        } else {
+            Answer::Now(entry.outcome(wait))
+        };
         self.entries.push_back(entry);
         self.advance();
-        (serial, receiver)
+        (serial, answer)
+    }
+
+    /// Whether a link has missed a deadline and has acknowledged nothing since.
+    pub(crate) fn is_suspect(&self, link: LinkId) -> bool {
+        self.suspects.contains(&link)
     }
 
     /// Forgets up to `most` entries that are too old or too many.
@@ -152,16 +193,21 @@ impl Ledger {
             self.entries.pop_front();
             self.first += 1;
         }
-        self.open_from = self.open_from.max(self.first);
+        for mark in [&mut self.open_from, &mut self.late_from, &mut self.over_from] {
+            *mark = self.first.max(*mark);
+        }
     }
 
     /// What a gateway says of its shares. Says the counts that were new.
     pub(crate) fn receipts(&mut self, link: LinkId, receipts: &Receipts) -> Tally {
         let mut news = Tally::default();
+        if !receipts.taken.is_empty() {
+            self.suspects.retain(|suspect| *suspect != link);
+        }
         for Taken { serial, matched } in &receipts.taken {
             let Some(entry) = self.entry(*serial) else { continue };
             if let Some(share) = entry.share(link)
-                && matches!(share.stage, Stage::Sent | Stage::Late)
+                && matches!(share.stage, Stage::Sent | Stage::Late | Stage::Unasked)
             {
                 share.matched = *matched;
                 // Whom nobody holds needs no further word.
@@ -184,13 +230,14 @@ impl Ledger {
 
     /// A link is lost: what it had not settled is dropped. Says how many items that were.
     pub(crate) fn lose(&mut self, link: LinkId) -> u64 {
+        self.suspects.retain(|suspect| *suspect != link);
         let from = usize::try_from(self.open_from - self.first).unwrap_or(usize::MAX);
         let mut lost = 0;
         for entry in self.entries.iter_mut().skip(from) {
             let Some(share) = entry.share(link) else { continue };
             let pending = share.matched.saturating_sub(share.done);
             share.stage = match share.stage {
-                Stage::Sent | Stage::Late => Stage::Lost,
+                Stage::Sent | Stage::Late | Stage::Unasked => Stage::Lost,
                 Stage::Taken => Stage::LostTaken,
                 ended => ended,
             };
@@ -203,16 +250,34 @@ impl Ledger {
         lost
     }
 
-    /// A caller's patience has changed: answers it if that is due now.
-    pub(crate) fn patience(&mut self, serial: u64, patience: Patience) {
-        let Some(entry) = self.entry(serial) else { return };
-        for share in entry.shares.iter_mut().filter(|share| share.stage == Stage::Sent) {
-            share.stage = Stage::Late;
+    /// Looks at up to `most` entries whose deadline may have passed: answers callers that need not wait any
+    /// more, and makes links suspect. Whether there may be more of them.
+    ///
+    /// Entries are in the order of time, so two marks that only go up find them: no push has a timer.
+    pub(crate) fn look(&mut self, now: Instant, deadlines: Deadlines, most: usize) -> bool {
+        let is_past = |entry: &Entry, time: Duration| now.saturating_duration_since(entry.at) >= time;
+        for _ in 0..most {
+            if let Some(entry) = self.entry(self.late_from)
+                && is_past(entry, deadlines.taken)
+            {
+                let late = entry.late();
+                self.late_from += 1;
+                for link in late {
+                    if !self.suspects.contains(&link) {
+                        self.suspects.push(link);
+                    }
+                }
+            } else if let Some(entry) = self.entry(self.over_from)
+                && is_past(entry, deadlines.written)
+            {
+                entry.answer();
+                entry.answer_if_due();
+                self.over_from += 1;
+            } else {
+                return false;
+            }
         }
-        if patience == Patience::Over {
-            entry.answer();
-        }
-        entry.answer_if_due();
+        true
     }
 
     /// The counts of a push, if they are still kept.
@@ -247,8 +312,20 @@ impl Entry {
         self.shares.iter_mut().find(|share| share.link == link)
     }
 
+    /// What was not taken by now counts as failed. Which links that concerns.
+    fn late(&mut self) -> Vec<LinkId> {
+        let mut late = Vec::new();
+        for share in self.shares.iter_mut().filter(|share| share.stage == Stage::Sent) {
+            share.stage = Stage::Late;
+            late.push(share.link);
+        }
+        self.answer_if_due();
+        late
+    }
+
     fn is_open(&self) -> bool {
-        self.shares.iter().any(|share| matches!(share.stage, Stage::Sent | Stage::Late | Stage::Taken))
+        let is_open = |stage| matches!(stage, Stage::Sent | Stage::Late | Stage::Unasked | Stage::Taken);
+        self.shares.iter().any(|share| is_open(share.stage))
     }
 
     fn count(&mut self, link: LinkId, counts: &Counts, news: &mut Tally) {
@@ -279,7 +356,7 @@ impl Entry {
             let due = self.shares.iter().all(|share| match share.stage {
                 Stage::Sent => false,
                 Stage::Taken => *wait == Wait::Accepted,
-                Stage::Late | Stage::Settled | Stage::Lost | Stage::LostTaken => true,
+                Stage::Late | Stage::Unasked | Stage::Settled | Stage::Lost | Stage::LostTaken => true,
             });
             if due {
                 self.answer();
@@ -292,18 +369,23 @@ impl Entry {
 
     fn answer(&mut self) {
         let Some((wait, sender)) = self.waiter.take() else { return };
+        // A caller that hung up is not told.
+        let _ = sender.send(self.outcome(wait));
+    }
+
+    fn outcome(&self, wait: Wait) -> Outcome {
         let mut outcome = Outcome { tally: self.tally, ..Outcome::default() };
         for share in &self.shares {
             match (share.stage, wait) {
                 (Stage::Sent | Stage::Late, _) => outcome.failed.push((share.link, "timeout")),
+                (Stage::Unasked, _) => outcome.failed.push((share.link, "unresponsive")),
                 (Stage::Lost, _) | (Stage::LostTaken, Wait::Written) => {
                     outcome.failed.push((share.link, "link_lost"));
                 }
                 _ => outcome.accepted += 1,
             }
         }
-        // A caller that hung up is not told.
-        let _ = sender.send(outcome);
+        outcome
     }
 }
 

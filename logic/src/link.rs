@@ -17,6 +17,7 @@ use common::ids::Instance;
 use common::limits::LINK_WINDOW_BYTES;
 use common::link::secret::Secret;
 use common::shutdown::Shutdown;
+use common::tasks::Tasks;
 use h2::client::{Connection, SendRequest};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
@@ -61,6 +62,8 @@ pub(crate) struct Shared {
     pub(crate) counters: LinkCounters,
     /// When the node ends.
     pub(crate) shutdown: Shutdown,
+    /// Owns the links, and what is to be cleaned after their end.
+    pub(crate) tasks: Tasks,
 }
 
 /// One gateway's link.

@@ -14,7 +14,7 @@ use common::shutdown::{JOIN_TIME_MAX, Shutdown};
 use common::tasks::Tasks;
 use serde_json::json;
 use tokio::net::TcpListener;
-use tokio::time::{interval, timeout};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::api::{Api, gateways};
 use crate::counters::Counters;
@@ -105,11 +105,13 @@ impl Node {
             queue_bytes_max: settings.link_queue_bytes_max,
             counters: counters.links.clone(),
             shutdown: shutdown.clone(),
+            tasks: tasks.clone(),
         });
-        let fleet = Arc::new(Fleet::new(shared, tasks.clone()));
+        let fleet = Arc::new(Fleet::new(shared));
         fleet.list(&settings.gateways);
         tasks.essential("leases", fleet.clone().keep_leases());
         tasks.essential("dns", fleet.clone().resolve(settings.gateway_dns.clone()));
+        tasks.essential("deadlines", look(publisher.clone(), shutdown.clone()));
         tasks.essential("ledger", forget(publisher.clone(), counters.clone(), shutdown.clone()));
         let status = Arc::new(Health {
             settings: settings.clone(),
@@ -159,6 +161,14 @@ async fn forget(publisher: Arc<Publisher>, counters: Counters, shutdown: Shutdow
     let mut every = interval(FORGET_EVERY);
     while shutdown.or_stopped(every.tick()).await.is_some() {
         counters.ledger.set(i64::try_from(publisher.forget()).unwrap_or(i64::MAX));
+    }
+}
+
+async fn look(publisher: Arc<Publisher>, shutdown: Shutdown) {
+    let mut every = interval(publisher.look_every());
+    every.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    while shutdown.or_stopped(every.tick()).await.is_some() {
+        publisher.look();
     }
 }
 

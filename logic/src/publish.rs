@@ -13,15 +13,13 @@ use std::time::{Duration, Instant};
 use common::ids::{Instance, PushId};
 use common::link::message::{Receipts, Routes};
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::oneshot;
-use tokio::time::timeout_at;
 
 use crate::counters::Counters;
-use crate::ledger::{Ledger, Outcome, Patience, Tally};
+use crate::ledger::{Answer, Deadlines, Ledger, Tally};
 use crate::link::outbox::{Outbox, Room};
 use crate::push::{Push, Wait};
 use crate::roster::{Roster, Unwanted};
-use crate::routing::LinkId;
+use crate::routing::{LinkId, Remains};
 use plan::Plan;
 pub(crate) use plan::Reach;
 
@@ -31,12 +29,15 @@ const WRITTEN_TIME_MAX: Duration = Duration::from_secs(10);
 /// Names that are put into or out of the routing table under one lock: about 0.2 ms.
 const ROUTES_STEP: usize = 1024;
 
+/// Entries of the ledger that are looked at under one lock: well under 1 ms.
+const LOOK_STEP: usize = 8 * ROUTES_STEP;
+
 /// Gives pushes their order, and hears what became of them. Shared by the API and the links.
 #[derive(Debug)]
 pub(crate) struct Publisher {
     /// The run of this node.
     pub(crate) instance: Instance,
-    ack_time_max: Duration,
+    deadlines: Deadlines,
     roster: RwLock<Roster>,
     /// The sequencer's lock. Taken before an outbox's, never after.
     ledger: Mutex<Ledger>,
@@ -79,13 +80,14 @@ struct Flight {
     serial: u64,
     wait: Wait,
     plan: Plan,
-    answer: oneshot::Receiver<Outcome>,
+    answer: Answer,
 }
 
 impl Publisher {
     /// A publisher that knows no gateway.
     pub(crate) fn new(instance: Instance, ack_time_max: Duration, counters: Counters) -> Self {
-        Self { instance, ack_time_max, roster: RwLock::default(), ledger: Mutex::default(), counters }
+        let deadlines = Deadlines { taken: ack_time_max, written: WRITTEN_TIME_MAX.max(ack_time_max) };
+        Self { instance, deadlines, roster: RwLock::default(), ledger: Mutex::default(), counters }
     }
 
     /// Sends pushes in this order, all or none, and waits for what each of them wants to wait for.
@@ -99,10 +101,9 @@ impl Publisher {
                 Refusal::Overloaded(_) => self.counters.overloaded.inc(),
             };
         })?;
-        let start = tokio::time::Instant::now();
         let mut published = Vec::with_capacity(flights.len());
         for flight in flights {
-            let done = self.land(flight, start).await;
+            let done = self.land(flight).await;
             let counter =
                 if done.is_failure { &self.counters.gateways_failed } else { &self.counters.accepted };
             counter.inc();
@@ -147,7 +148,7 @@ impl Publisher {
         }
         let now = Instant::now();
         let mut ledger = self.ledger.lock();
-        reserve(&mut plans)?;
+        reserve(&mut plans, &ledger)?;
         let flights = pushes.iter().zip(plans).map(|(push, mut plan)| {
             let links = plan.sends.iter().map(|send| send.link);
             let (serial, answer) = ledger.append(links, push.wait, now);
@@ -159,20 +160,12 @@ impl Publisher {
         Ok(flights.collect())
     }
 
-    /// Waits for a push as long as its caller wants to. `start` is when it was sent.
-    async fn land(&self, mut flight: Flight, start: tokio::time::Instant) -> Published {
-        let steps = [(self.ack_time_max, Patience::Taken), (WRITTEN_TIME_MAX, Patience::Over)];
-        let mut outcome = None;
-        for (time_max, patience) in steps {
-            if let Ok(answer) = timeout_at(start + time_max, &mut flight.answer).await {
-                outcome = answer.ok();
-                break;
-            }
-            self.ledger.lock().patience(flight.serial, patience);
-        }
-        if outcome.is_none() {
-            outcome = flight.answer.try_recv().ok();
-        }
+    /// Waits for a push until [`Publisher::look`] says that its caller has waited enough.
+    async fn land(&self, flight: Flight) -> Published {
+        let outcome = match flight.answer {
+            Answer::Now(outcome) => Some(outcome),
+            Answer::Later(answer) => answer.await.ok(),
+        };
         let id = PushId { logic: self.instance, serial: flight.serial };
         // Without an outcome the ledger has forgotten the push already: nothing is known of it.
         flight.plan.published(id, flight.wait, outcome)
@@ -193,7 +186,10 @@ impl Publisher {
     }
 
     /// A link is lost: what it had and what waits for it is dropped, and who waits for it is told.
-    pub(crate) fn link_down(&self, address: &str, link: LinkId, outbox: &Outbox) {
+    ///
+    /// Its names are out of all routes at once; what is left of them in the table is to be given to
+    /// [`Publisher::clean`].
+    pub(crate) fn link_down(&self, address: &str, link: LinkId, outbox: &Outbox) -> Option<Remains> {
         let remains = {
             let mut roster = self.roster.write();
             roster.link_down(address, "link_lost");
@@ -205,8 +201,14 @@ impl Publisher {
             ledger.lose(link)
         };
         self.counters.add(&Tally { gateway_lost: lost, ..Tally::default() });
-        if let Some(mut remains) = remains {
-            while self.roster.write().routing.clean(&mut remains, ROUTES_STEP) {}
+        remains
+    }
+
+    /// Cleans away what a lost link has left in the routing table: step by step, and others have their turn
+    /// between the steps, for a million names take 100 ms.
+    pub(crate) async fn clean(&self, mut remains: Remains) {
+        while self.roster.write().routing.clean(&mut remains, ROUTES_STEP) {
+            tokio::task::yield_now().await;
         }
     }
 
@@ -236,13 +238,24 @@ impl Publisher {
     /// Forgets what is too old, in steps; says how many entries are left.
     pub(crate) fn forget(&self) -> usize {
         let mut ledger = self.ledger.lock();
-        ledger.forget(Instant::now(), 8 * ROUTES_STEP);
+        ledger.forget(Instant::now(), LOOK_STEP);
         ledger.len()
+    }
+
+    /// Answers who has waited long enough.
+    pub(crate) fn look(&self) {
+        let now = Instant::now();
+        while self.ledger.lock().look(now, self.deadlines, LOOK_STEP) {}
+    }
+
+    /// How often to look: an answer is late by a twentieth at most.
+    pub(crate) fn look_every(&self) -> Duration {
+        (self.deadlines.taken / 20).clamp(Duration::from_millis(1), Duration::from_millis(50))
     }
 }
 
 /// Keeps room for all, or for none. What cannot go because its link is lost or stalled is moved to the failed.
-fn reserve(plans: &mut [Plan]) -> Result<(), Refusal> {
+fn reserve(plans: &mut [Plan], ledger: &Ledger) -> Result<(), Refusal> {
     for at in 0..plans.len() {
         let mut kept = 0;
         while let Some(send) = plans[at].sends.get(kept) {
@@ -250,6 +263,7 @@ fn reserve(plans: &mut [Plan]) -> Result<(), Refusal> {
                 Room::Reserved => kept += 1,
                 Room::Closed => plans[at].fail(kept, "link_lost"),
                 Room::Stalled => plans[at].fail(kept, "unresponsive"),
+                Room::Full if ledger.is_suspect(send.link) => plans[at].fail(kept, "unresponsive"),
                 Room::Full => {
                     let full = send.label.clone();
                     let whole = plans[..at].iter().flat_map(|plan| &plan.sends);
@@ -263,3 +277,6 @@ fn reserve(plans: &mut [Plan]) -> Result<(), Refusal> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,6 +7,17 @@ use super::*;
 const A: LinkId = LinkId(1);
 const B: LinkId = LinkId(2);
 
+const DEADLINES: Deadlines = Deadlines { taken: Duration::from_secs(1), written: Duration::from_secs(10) };
+
+impl Answer {
+    fn try_recv(&mut self) -> Result<Outcome, oneshot::error::TryRecvError> {
+        match self {
+            Self::Now(outcome) => Ok(outcome.clone()),
+            Self::Later(receiver) => receiver.try_recv(),
+        }
+    }
+}
+
 fn taken(serial: u64, matched: u64) -> Receipts {
     Receipts { taken: vec![Taken { serial, matched }], counts: Vec::new() }
 }
@@ -48,17 +59,43 @@ fn written_is_answered_once_all_have_settled_or_are_lost() {
 #[test]
 fn impatience_fails_who_has_not_taken_it_and_late_counts_still_add_up() {
     let mut ledger = Ledger::default();
-    let (serial, mut answer) = ledger.append([A, B], Wait::Written, Instant::now());
+    let start = Instant::now();
+    let (serial, mut answer) = ledger.append([A, B], Wait::Written, start);
     ledger.receipts(A, &taken(serial, 1));
-    ledger.patience(serial, Patience::Taken);
+    assert!(!ledger.look(start + DEADLINES.taken, DEADLINES, 10));
     assert!(answer.try_recv().is_err(), "one has taken it and may settle");
-    ledger.patience(serial, Patience::Over);
+    assert!(!ledger.look(start + DEADLINES.written, DEADLINES, 10));
     let outcome = answer.try_recv().unwrap();
     assert_eq!((outcome.accepted, outcome.failed), (1, vec![(B, "timeout")]));
     ledger.receipts(B, &taken(serial, 5));
     ledger.receipts(B, &written(serial, 5, true));
     ledger.receipts(A, &written(serial, 1, true));
     assert_eq!(ledger.tally(serial).unwrap(), Tally { matched: 6, written: 6, ..Tally::default() });
+}
+
+#[test]
+fn nobody_waits_for_a_link_that_missed_a_deadline_until_it_acknowledges_something() {
+    let mut ledger = Ledger::default();
+    let start = Instant::now();
+    let (first, mut answer) = ledger.append([A, B], Wait::Accepted, start);
+    let (_, mut in_flight) = ledger.append([B], Wait::Accepted, start + Duration::from_millis(1));
+    ledger.receipts(A, &taken(first, 1));
+    ledger.look(start + DEADLINES.taken, DEADLINES, 10);
+    assert_eq!(answer.try_recv().unwrap().failed, vec![(B, "timeout")]);
+    assert!(in_flight.try_recv().is_err() && ledger.is_suspect(B) && !ledger.is_suspect(A));
+    let (serial, mut answer) = ledger.append([A, B], Wait::Accepted, start + DEADLINES.taken);
+    ledger.receipts(A, &taken(serial, 1));
+    let outcome = answer.try_recv().unwrap();
+    assert_eq!((outcome.accepted, outcome.failed), (1, vec![(B, "unresponsive")]));
+    let (alone, mut answer) = ledger.append([B], Wait::Written, start + DEADLINES.taken);
+    assert_eq!(answer.try_recv().unwrap().failed, vec![(B, "unresponsive")]);
+    ledger.receipts(B, &taken(alone, 7));
+    assert_eq!(ledger.tally(alone).unwrap().matched, 7, "what comes late is counted");
+    let (_, mut answer) = ledger.append([B], Wait::Accepted, start + DEADLINES.taken);
+    assert!(!ledger.is_suspect(B) && answer.try_recv().is_err(), "it is waited for again");
+    ledger.look(start + 2 * DEADLINES.taken, DEADLINES, 10);
+    ledger.lose(B);
+    assert!(!ledger.is_suspect(B));
 }
 
 #[test]

@@ -39,7 +39,11 @@ struct Entered<'a> {
 
 impl Drop for Entered<'_> {
     fn drop(&mut self) {
-        self.link.shared.publisher.link_down(&self.link.address, self.id, &self.outbox);
+        let shared = &self.link.shared;
+        if let Some(remains) = shared.publisher.link_down(&self.link.address, self.id, &self.outbox) {
+            let publisher = shared.publisher.clone();
+            shared.tasks.spawn(async move { publisher.clean(remains).await });
+        }
     }
 }
 

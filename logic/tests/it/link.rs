@@ -1,7 +1,8 @@
 //! Links: lost, refused, stalled, silent, opened again; and what answers at an address that is no gateway.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use common::link::message::{Receipts, Taken};
 use common::link::secret::Secret;
 use logic::Settings;
 use serde_json::json;
@@ -184,4 +185,36 @@ async fn a_full_link_is_back_pressure_and_a_stalled_one_is_not() {
     let answer = logic.push(&body).await;
     answer.expect(503, "gateways_failed");
     assert!(answer.body.contains("stalled (unresponsive)"), "{answer:?}");
+}
+
+#[tokio::test]
+async fn a_frozen_gateway_is_waited_for_once_and_again_only_when_it_acknowledges() {
+    let mut well = Fake::start(Manner::default()).await;
+    let mut frozen =
+        Fake::start(Manner { name: "frozen", instance: 8, takes: None, ..Manner::default() }).await;
+    let ack_time_max = Duration::from_millis(500);
+    let gateways = vec![well.address.clone(), frozen.address.clone()];
+    let logic = rig::with(Settings { gateways, ack_time_max, ..quick() }).await;
+    well.linked().await;
+    frozen.linked().await;
+    let failed = |code: &str| json!([{"gateway": "frozen", "code": code}]);
+    let answer = logic.push(ALL).await;
+    assert_eq!((answer.status, &answer.json()["gateways"]["failed"]), (202, &failed("timeout")));
+    let start = Instant::now();
+    for _ in 0..20 {
+        let answer = logic.push(ALL).await;
+        assert_eq!((answer.status, &answer.json()["gateways"]["failed"]), (202, &failed("unresponsive")));
+        assert_eq!(answer.json()["gateways"]["accepted"], 1);
+    }
+    assert!(start.elapsed() < 10 * ack_time_max, "nobody waited: {:?}", start.elapsed());
+    let id = logic.push(ALL).await.json()["id"].as_str().unwrap().to_owned();
+    let mut last = 0;
+    for _ in 0..22 {
+        last = frozen.delivery().await.serial;
+    }
+    let taken = vec![Taken { serial: last, matched: 4 }];
+    frozen.order(Order::Say(Receipts { taken, counts: Vec::new() })).await;
+    logic.until(&format!("/v1/pushes/{id}"), |tally| (tally["matched"] == 5).then_some(())).await;
+    let answer = logic.push(ALL).await;
+    assert_eq!(answer.json()["gateways"]["failed"], failed("timeout"), "it was waited for again");
 }
