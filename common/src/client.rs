@@ -142,19 +142,20 @@ struct Head {
 }
 
 impl Command {
-    /// Reads one message. `text` is overwritten: simd-json parses in place.
+    /// Reads one message.
     ///
     /// # Errors
     /// [`Refused`], with the message's `seq` where it could be read.
-    pub fn parse(text: &mut [u8]) -> Result<Numbered<Self>, Numbered<Refused>> {
+    pub fn parse(text: &str) -> Result<Numbered<Self>, Numbered<Refused>> {
         let refuse = |seq, cmd: &str, reason: String| {
             Err(Numbered { seq, body: Refused { code: 400, cmd: cmd.to_owned(), reason } })
         };
-        if !json::nests_within(text, JSON_DEPTH_MAX) {
+        if !json::nests_within(text.as_bytes(), JSON_DEPTH_MAX) {
             return refuse(None, "", format!("nests more than {JSON_DEPTH_MAX} deep"));
         }
-        let mut copy = text.to_vec();
-        match simd_json::serde::from_slice::<Envelope<'_>>(text) {
+        // simd-json parses in place.
+        let mut copy = text.as_bytes().to_vec();
+        match simd_json::serde::from_slice::<Envelope<'_>>(&mut copy) {
             Ok(envelope) => {
                 let seq = envelope.seq.map(Cow::into_owned);
                 match Self::from_fields(&envelope.cmd, envelope.data.unwrap_or_default()) {
@@ -163,7 +164,8 @@ impl Command {
                 }
             }
             Err(error) => {
-                let head: Head = simd_json::serde::from_slice(&mut copy).unwrap_or_default();
+                let head: Head =
+                    simd_json::serde::from_slice(&mut text.as_bytes().to_vec()).unwrap_or_default();
                 refuse(head.seq, head.cmd.as_deref().unwrap_or(""), format!("not a command: {error}"))
             }
         }
@@ -310,7 +312,7 @@ mod tests {
     use super::*;
 
     fn parse(text: &str) -> Result<Numbered<Command>, Numbered<Refused>> {
-        Command::parse(&mut text.as_bytes().to_vec())
+        Command::parse(text)
     }
 
     #[test]

@@ -45,7 +45,7 @@ pub const BODY_TIME_MAX: Duration = Duration::from_secs(10);
 /// 64 KiB of data + 10,000 names × (256 + 4) B + 10,000 excepted ids × 10 B < 4 MiB.
 pub const LINK_MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// HTTP/2 window of each stream and of the connection on the link: what may be in flight unread.
+/// HTTP/2 window of each stream on the link, half of the connection's: what may be in flight unread.
 ///
 /// At 200 B an item, 2 MiB is 10,000 items: 10 ms at a million items a second.
 pub const LINK_WINDOW_BYTES: u32 = 2 * 1024 * 1024;

@@ -17,7 +17,7 @@ use crate::node::Parts;
 /// One announcement, connection included, may take this long.
 const CALL_TIME_MAX: Duration = Duration::from_secs(2);
 
-/// Announces until the drain, then says that the gateway leaves.
+/// Announces until the drain is over, then says that the gateway leaves.
 pub(crate) async fn run(url: String, ingress: SocketAddr, parts: Arc<Parts>) {
     let mut random = fastrand::Rng::new();
     let mut backoff = Backoff::new(Duration::from_millis(100), RENEW_EVERY);
@@ -41,12 +41,11 @@ pub(crate) async fn run(url: String, ingress: SocketAddr, parts: Arc<Parts>) {
             _ => {}
         }
         was_well = Some(well);
-        if parts.shutdown.or_draining(tokio::time::sleep(wait)).await.is_none() {
+        // A drain is longer than a lease: it is renewed until the last client has gone.
+        if parts.shutdown.or_stopped(tokio::time::sleep(wait)).await.is_none() {
             break;
         }
     }
-    // The link stays until the drain is over; only the lease ends with the node.
-    parts.shutdown.stopped().await;
     announcement.leaving = true;
     let _ = call(&url, &announcement, &parts).await;
 }
@@ -65,6 +64,8 @@ async fn post(url: &str, announcement: &Announcement, parts: &Parts) -> Result<S
     let said = |error: &dyn std::fmt::Display| error.to_string();
     let uri: Uri = url.parse().map_err(|error| format!("{url}: {error}"))?;
     let host = uri.host().ok_or_else(|| format!("{url} names no host"))?;
+    // The host of a URL has brackets around an IPv6 address (RFC 3986 §3.2.2), that of a socket has not.
+    let host = host.trim_matches(['[', ']']);
     let port = uri.port_u16().unwrap_or(80);
     let stream = TcpStream::connect((host, port)).await.map_err(|error| said(&error))?;
     let (mut sender, connection) =

@@ -192,13 +192,18 @@ impl Connection {
         let fresh = outbox.queue.is_none();
         let most = self.shared.outbox_bytes_max;
         let queue = outbox.queue.get_or_insert_with(Box::<Queue>::default);
-        let mut full = false;
+        let (mut full, mut reply_lost) = (false, false);
         for piece in pieces {
             // A frame that is half with the kernel must follow whole, whatever the bound says.
             full = full || (written == 0 && queue.bytes + piece.bytes.len() > most && queue.bytes > 0);
             if full {
                 count(piece, Outcome::Slow);
-                queue.note_gap(piece.room.as_ref());
+                if piece.tally.is_some() {
+                    queue.note_gap(piece.room.as_ref());
+                } else {
+                    // A ping more or less is nothing, but each command has its reply.
+                    reply_lost = reply_lost || piece.bytes != frame::PING;
+                }
                 continue;
             }
             if let Some(tally) = &piece.tally {
@@ -209,7 +214,7 @@ impl Connection {
             written = 0;
         }
         let greeting = queue.greeting;
-        if full && self.shared.slow == Slow::Close {
+        if reply_lost || (full && self.shared.slow == Slow::Close) {
             self.shared.counters.closed_slow.inc();
             self.close_locked(outbox, CloseCode::SlowConsumer, "too slow: the outbox is full");
         }

@@ -91,7 +91,10 @@ impl Handler for Handshake {
                 if refused.problem.status == StatusCode::UPGRADE_REQUIRED {
                     answer.headers_mut().insert(header::UPGRADE, HeaderValue::from_static("websocket"));
                 }
-                answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+                let upgrade = refused.problem.status == StatusCode::UPGRADE_REQUIRED;
+                // RFC 9110 §7.8: who sends Upgrade names it in Connection.
+                let connection = if upgrade { "upgrade, close" } else { "close" };
+                answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static(connection));
                 answer
             }
         }

@@ -22,6 +22,9 @@ const VISITS: usize = 4;
 /// Parts of a bucket; VISITS × PARTS × BUCKETS steps make a period, of 25 s by default: one every 24 ms.
 const PARTS: usize = 4;
 
+/// A delay of the thread up to this is made up for.
+const CATCH_UP_MAX: Duration = Duration::from_millis(500);
+
 /// A client that does not answer a close frame is cut after this.
 const CLOSE_TIME_MAX: Duration = Duration::from_secs(5);
 
@@ -46,7 +49,8 @@ impl Heartbeat {
         let mut next = Instant::now();
         let mut connections = Vec::new();
         for step in (0..steps).cycle() {
-            next += pause;
+            // After a standstill it goes on from now: no burst of pings for the time that is lost.
+            next = next.max(Instant::now().checked_sub(CATCH_UP_MAX).unwrap_or(next)) + pause;
             if self.wait_until(next) {
                 return;
             }

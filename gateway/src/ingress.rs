@@ -142,6 +142,8 @@ fn open(
         link.parts.counters.links_refused.inc();
         tracing::warn!(%status, path = request.uri().path(), "a link's stream was refused");
         let _ = respond.send_response(answer, true);
+        // One refusal is enough: the peer reads it, and the link is over.
+        link.over.cancel();
         return;
     }
     let Ok(send) = respond.send_response(answer, false) else { return };

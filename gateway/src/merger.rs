@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use common::names::Kind;
 use hashbrown::HashMap;
 
 use crate::bucket::Local;
@@ -23,6 +24,12 @@ pub(crate) const TARGET_ITEMS_MAX: usize = 1_000;
 
 /// Bytes of one target that make it leave before its window ends.
 pub(crate) const TARGET_BYTES_MAX: usize = 64 * 1024;
+
+/// What a room's name needs in each item beside itself: `"room":"",`.
+const ROOM_MEMBER_BYTES: usize = 10;
+
+/// Fewer holes than this in a segment are not worth closing.
+const HOLES_MIN: usize = 64;
 
 /// What an item costs beside its bytes, for the bound on the whole: item, part, passage, key.
 const ITEM_OVERHEAD: usize = 200;
@@ -97,6 +104,8 @@ pub(crate) struct Segment {
     /// `None` where a newer item with the same key came.
     pub(crate) items: Vec<Option<Item>>,
     bytes: usize,
+    /// How many of `items` are `None`.
+    holes: usize,
 }
 
 /// All that is due to one target.
@@ -104,10 +113,12 @@ pub(crate) struct Segment {
 pub(crate) struct Batch {
     pub(crate) target: Target,
     pub(crate) segments: Vec<Segment>,
-    /// Segment and place of the pending item with each key.
-    keys: HashMap<String, (usize, usize)>,
+    /// Segment and place of the pending item with each key, one for each filter that it came with.
+    keys: HashMap<String, Vec<(usize, usize)>>,
     items: usize,
     bytes: usize,
+    /// What each item of the target needs beside its body: a room's name.
+    prefix_bytes: usize,
 }
 
 /// The items that wait.
@@ -196,7 +207,11 @@ impl Merger {
 
 impl Batch {
     fn new(target: Target) -> Self {
-        Self { target, segments: Vec::new(), keys: HashMap::new(), items: 0, bytes: 0 }
+        let prefix_bytes = match &target {
+            Target::Group(group) if group.kind == Kind::Room => group.name.len() + ROOM_MEMBER_BYTES,
+            _ => 0,
+        };
+        Self { target, segments: Vec::new(), keys: HashMap::new(), items: 0, bytes: 0, prefix_bytes }
     }
 
     fn is_full(&self) -> bool {
@@ -209,30 +224,73 @@ impl Batch {
     }
 
     /// Appends an item; returns the one whose place it took.
-    fn offer(&mut self, filter: &Filter, item: Item) -> Option<Item> {
+    fn offer(&mut self, filter: &Filter, mut item: Item) -> Option<Item> {
         let fits = self.segments.last().is_some_and(|last| {
-            last.filter == *filter && last.items.len() < TARGET_ITEMS_MAX && last.bytes < TARGET_BYTES_MAX
+            last.filter == *filter && last.live() < TARGET_ITEMS_MAX && last.bytes < TARGET_BYTES_MAX
         });
         if !fits {
-            self.segments.push(Segment { filter: filter.clone(), items: Vec::new(), bytes: 0 });
+            self.segments.push(Segment { filter: filter.clone(), items: Vec::new(), bytes: 0, holes: 0 });
         }
         let segment = self.segments.len() - 1;
-        let place = self.segments[segment].items.len();
-        let replaced = item.key.clone().and_then(|key| self.keys.insert(key, (segment, place)));
-        // Only an item for the same connections is replaced: others would lose the older one for nothing.
-        let old = replaced
-            .filter(|(older, _)| self.segments[*older].filter == *filter)
-            .and_then(|(older, at)| self.segments[older].items[at].take());
+        let place = (segment, self.segments[segment].items.len());
+        let old = item.key.take().and_then(|key| self.replace(key, filter, place));
         if let Some(old) = &old {
             self.items -= 1;
-            self.bytes -= old.body.len();
+            self.bytes -= old.body.len() + self.prefix_bytes;
         }
         self.items += 1;
-        self.bytes += item.body.len();
+        self.bytes += item.body.len() + self.prefix_bytes;
         let last = &mut self.segments[segment];
-        last.bytes += item.body.len();
+        last.bytes += item.body.len() + self.prefix_bytes;
         last.items.push(Some(item));
         old
+    }
+
+    /// Notes the place of the newest item with a key, and takes out the one before it. Only an item for the
+    /// same connections is replaced: others would lose the older one for nothing.
+    fn replace(&mut self, key: String, filter: &Filter, place: (usize, usize)) -> Option<Item> {
+        let places = self.keys.entry(key).or_default();
+        let segments = &mut self.segments;
+        let Some(known) = places.iter_mut().find(|(segment, _)| segments[*segment].filter == *filter) else {
+            places.push(place);
+            return None;
+        };
+        let (segment, at) = std::mem::replace(known, place);
+        let old = segments[segment].items[at].take();
+        segments[segment].holes += 1;
+        if let Some(old) = &old {
+            segments[segment].bytes -= old.body.len() + self.prefix_bytes;
+        }
+        self.compact(segment);
+        old
+    }
+
+    /// Closes the holes of a segment once they are the greater part: a key that changes a million times in a
+    /// window holds one item, not a million places.
+    fn compact(&mut self, segment: usize) {
+        let Segment { items, holes, .. } = &mut self.segments[segment];
+        if *holes < HOLES_MIN || *holes * 2 < items.len() {
+            return;
+        }
+        let mut moved = vec![0; items.len() + 1];
+        let mut next = 0;
+        for (at, item) in items.iter().enumerate() {
+            moved[at] = next;
+            next += usize::from(item.is_some());
+        }
+        // The place of the item that is about to be appended moves with them.
+        moved[items.len()] = next;
+        items.retain(Option::is_some);
+        *holes = 0;
+        for (_, at) in self.keys.values_mut().flatten().filter(|(of, _)| *of == segment) {
+            *at = moved[*at];
+        }
+    }
+}
+
+impl Segment {
+    fn live(&self) -> usize {
+        self.items.len() - self.holes
     }
 }
 

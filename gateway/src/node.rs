@@ -140,12 +140,17 @@ impl Node {
         }
         tokio::select! {
             name = tasks.fallen() => {
+                parts.pusher.end();
+                heartbeat.end();
                 shutdown.stop();
                 return Err(Fallen(name));
             }
             () = shutdown.draining() => {}
         }
-        let cut = drain::run(&parts).await;
+        // Bounded: should a part fail now, nothing else would end the node.
+        let longest = parts.settings.drain + drain::OVERTIME_MAX;
+        let drained = tokio::time::timeout(longest, drain::run(&parts)).await;
+        let cut = drained.unwrap_or_else(|_| parts.registry.clients());
         parts.pusher.end();
         heartbeat.end();
         shutdown.stop();

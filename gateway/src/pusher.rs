@@ -22,8 +22,8 @@ use crate::settings::Settings;
 use pool::Pool;
 use sweep::Sweep;
 
-/// Sweeps with at most this much to do are done by the lane itself: waking workers would cost more.
-const INLINE_ENTRIES_MAX: usize = 16;
+/// Sweeps with at most so many writes are done by the lane itself: waking workers would cost more.
+const INLINE_WRITES_MAX: u64 = 16;
 
 /// Which lane an item takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,7 +105,7 @@ impl Lane {
             let began = Instant::now();
             let sweep = Sweep::plan(batches, began, &pusher.counters);
             if !sweep.is_empty() {
-                if pusher.workers == 0 || sweep.entries() <= INLINE_ENTRIES_MAX {
+                if pusher.workers == 0 || sweep.reach() <= INLINE_WRITES_MAX {
                     sweep.run_whole(registry);
                 } else {
                     pusher.pool.run(&sweep, urgency == Urgency::Urgent);
@@ -114,7 +114,6 @@ impl Lane {
                 pusher.counters.sweep_seconds.observe(began.elapsed().as_secs_f64());
             }
             self.flushed.store(asked, Ordering::Release);
-            pusher.counters.merger_bytes.set(pusher.bytes() as i64);
             self.eased.notify_waiters();
         }
     }

@@ -142,7 +142,13 @@ impl Registry {
         let mut bucket = self.buckets[local.bucket()].write();
         let Some(slot) = bucket.slot_mut(local) else { return };
         slot.app = identity.app.unwrap_or(0);
-        self.exit(&mut bucket, local, |group| group.kind != Kind::Room);
+        // What stays the same is not left: items on their way to it would miss this connection.
+        let app = identity.app.map(|app| app.to_string());
+        self.exit(&mut bucket, local, |group| match group.kind {
+            Kind::Room => false,
+            Kind::User => identity.user.as_deref() != Some(&*group.name),
+            Kind::App => app.as_deref() != Some(&*group.name),
+        });
         self.enter_identity(&mut bucket, local, identity);
     }
 

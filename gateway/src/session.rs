@@ -55,6 +55,8 @@ enum Step {
     Again,
     /// Nothing more has come.
     Wait,
+    /// Others get a turn.
+    Yield,
     /// A command is to be carried out before the next is read.
     Do(Pin<Box<dyn Future<Output = ()> + Send>>),
     /// The client has gone, or must go with a code and words.
@@ -70,7 +72,8 @@ pub(crate) async fn begin(
 ) -> Session {
     let Switched { stream, read } = switched;
     let Ticket { identity, rooms, refused } = ticket;
-    // One who is refused is in no index: nothing may reach it.
+    // One who is refused is in no room and is no user: only what goes to all may reach it, and its outbox is
+    // closed to that.
     let (entered, rooms) =
         if refused.is_some() { (Identity::default(), Vec::new()) } else { (identity, rooms) };
     let registration = parts.registry.register(&entered, &rooms, |local| parts.connect(stream, local));
@@ -117,6 +120,7 @@ impl Session {
                             break 'life None;
                         }
                     }
+                    Step::Yield => break,
                     Step::Do(command) => command.await,
                     Step::End(close) => break 'life close,
                 }
@@ -133,7 +137,8 @@ impl Session {
 
     /// Reads one message, if one has come.
     fn step(&mut self) -> Step {
-        match self.context.read(&mut Wire(&self.registration.connection)) {
+        let mut wire = Wire::new(&self.registration.connection);
+        match self.context.read(&mut wire) {
             Ok(Message::Text(text)) => {
                 commands::hear(text.as_str(), &mut self.bad_messages, &self.registration, &self.parts)
             }
@@ -142,7 +147,13 @@ impl Session {
                 Step::End(Some((CloseCode::Unsupported, words.into())))
             }
             Ok(Message::Ping(_) | Message::Pong(_) | Message::Close(_) | Message::Frame(_)) => Step::Again,
-            Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => Step::Wait,
+            Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
+                if wire.is_spent() {
+                    Step::Yield
+                } else {
+                    Step::Wait
+                }
+            }
             Err(error) => Step::End(fault(&error)),
         }
     }
@@ -165,7 +176,7 @@ fn fault(error: &Error) -> Option<(CloseCode, String)> {
 /// Reads and forgets until the peer has gone: it may still be sending, and a socket closed with unread bytes
 /// in it is reset before the close frame is read. The heartbeat sweep ends this if the peer does not.
 async fn finish(connection: &Connection) {
-    let mut scrap = [0_u8; 256];
+    let mut scrap = vec![0_u8; 8 * 1024];
     loop {
         match connection.try_read(&mut scrap) {
             Ok(0) => return,

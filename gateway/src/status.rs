@@ -84,6 +84,7 @@ impl ops::Status for Status {
         counters.clients.set(registry.clients() as i64);
         counters.users.set(registry.directory.size(Kind::User) as i64);
         counters.rooms.set(registry.directory.size(Kind::Room) as i64);
+        counters.links.set(self.parts.routes.links() as i64);
         counters.merger_bytes.set(pusher.bytes() as i64);
     }
 }

@@ -3,6 +3,7 @@
 //! The law: matched = written + conflated + expired + dropped + pending. `matched` is said when a delivery is
 //! taken; connections come and go in a window, so the difference is told when it is written.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
@@ -12,17 +13,24 @@ use tokio::sync::Notify;
 
 use crate::counters::Counters;
 
-/// Receipts that wait to be sent on one link. Past this many bytes of them the link's deliveries wait too:
-/// 100,000 × about 40 B = 4 MB.
+/// Receipts that wait to be sent on one link. Past this number the link's deliveries wait too:
+/// 100,000 × 72 B in memory = 7 MB.
 const WAITING_MAX: usize = 100_000;
 
 /// Receipts per message on the link: 2,000 × at most 50 B = 100 KB.
 const RECEIPTS_PER_MESSAGE: usize = 2_000;
 
+/// Receipts in the order in which they came, of each kind.
+#[derive(Debug, Default)]
+struct Waiting {
+    taken: VecDeque<Taken>,
+    counts: VecDeque<Counts>,
+}
+
 /// The receipts of one link, waiting to be sent.
 #[derive(Debug, Default)]
 pub(crate) struct Outgoing {
-    waiting: Mutex<Receipts>,
+    waiting: Mutex<Waiting>,
     some: Notify,
     room: Notify,
     ended: AtomicBool,
@@ -31,14 +39,14 @@ pub(crate) struct Outgoing {
 impl Outgoing {
     /// Notes that deliveries were taken.
     pub(crate) fn taken(&self, taken: &mut Vec<Taken>) {
-        self.waiting.lock().taken.append(taken);
+        self.waiting.lock().taken.extend(taken.drain(..));
         self.some.notify_one();
     }
 
     fn count(&self, counts: Counts) {
         // Nobody reads the receipts of a link that has ended.
         if !self.ended.load(Ordering::Relaxed) {
-            self.waiting.lock().counts.push(counts);
+            self.waiting.lock().counts.push_back(counts);
             self.some.notify_one();
         }
     }
@@ -62,8 +70,11 @@ impl Outgoing {
             {
                 let mut waiting = self.waiting.lock();
                 if !waiting.taken.is_empty() || !waiting.counts.is_empty() {
-                    let receipts =
-                        Receipts { taken: split(&mut waiting.taken), counts: split(&mut waiting.counts) };
+                    let taken = split(&mut waiting.taken);
+                    // A delivery's counts never overtake the word that it was taken.
+                    let may_follow = waiting.taken.is_empty();
+                    let counts = if may_follow { split(&mut waiting.counts) } else { Vec::new() };
+                    let receipts = Receipts { taken, counts };
                     if !waiting.taken.is_empty() || !waiting.counts.is_empty() {
                         self.some.notify_one();
                     }
@@ -78,16 +89,13 @@ impl Outgoing {
     /// The link is gone: receipts are kept no more.
     pub(crate) fn end(&self) {
         self.ended.store(true, Ordering::Relaxed);
-        *self.waiting.lock() = Receipts::default();
+        *self.waiting.lock() = Waiting::default();
     }
 }
 
-fn split<T>(from: &mut Vec<T>) -> Vec<T> {
-    if from.len() <= RECEIPTS_PER_MESSAGE {
-        return std::mem::take(from);
-    }
-    let rest = from.split_off(RECEIPTS_PER_MESSAGE);
-    std::mem::replace(from, rest)
+fn split<T>(from: &mut VecDeque<T>) -> Vec<T> {
+    let some = from.len().min(RECEIPTS_PER_MESSAGE);
+    from.drain(..some).collect()
 }
 
 /// One delivery on its way through this gateway: as many parts as it has targets here.
@@ -142,6 +150,8 @@ impl Part {
 pub(crate) struct Tally {
     parts: Box<[Part]>,
     counters: Arc<Counters>,
+    /// Connections that the sweep has come to; complete once it is sealed.
+    reached: AtomicU64,
     written: AtomicU64,
     slow: AtomicU64,
     gone: AtomicU64,
@@ -153,6 +163,7 @@ pub(crate) struct Tally {
 #[derive(Debug, Default, Clone, Copy)]
 struct Told {
     matched_known: bool,
+    settled: bool,
     written: u64,
     slow: u64,
     gone: u64,
@@ -171,6 +182,7 @@ impl Tally {
         Arc::new(Self {
             parts: parts.into_boxed_slice(),
             counters,
+            reached: AtomicU64::new(0),
             written: AtomicU64::new(0),
             slow: AtomicU64::new(0),
             gone: AtomicU64::new(0),
@@ -179,8 +191,13 @@ impl Tally {
         })
     }
 
-    /// So many connections have it behind them.
+    /// The sweep came to so many connections, and this became of it at once.
     pub(crate) fn add(&self, outcome: Outcome, connections: u64) {
+        self.reached.fetch_add(connections, Ordering::Relaxed);
+        self.note(outcome, connections);
+    }
+
+    fn note(&self, outcome: Outcome, connections: u64) {
         match outcome {
             Outcome::Written => &self.written,
             Outcome::Slow => &self.slow,
@@ -189,30 +206,36 @@ impl Tally {
         .fetch_add(connections, Ordering::Relaxed);
     }
 
-    /// A connection's outbox holds it now.
+    /// The sweep came to a connection whose outbox holds it now.
     pub(crate) fn wait(&self) {
+        self.reached.fetch_add(1, Ordering::Relaxed);
         self.pending.fetch_add(1, Ordering::Relaxed);
     }
 
     /// It left a connection's outbox.
     pub(crate) fn resolve(&self, outcome: Outcome) {
-        self.add(outcome, 1);
+        self.note(outcome, 1);
         if self.pending.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.tell(true, 0);
+            self.tell(true);
         }
     }
 
     /// The sweep has passed all connections.
     pub(crate) fn seal(&self) {
-        let still = self.pending.fetch_sub(1, Ordering::AcqRel) - 1;
-        self.tell(still == 0, still);
+        let nothing_waits = self.pending.fetch_sub(1, Ordering::AcqRel) == 1;
+        self.tell(nothing_waits);
     }
 
-    fn tell(&self, settled: bool, still: u64) {
+    fn tell(&self, settled: bool) {
         let mut told = self.told.lock();
         let before = *told;
+        if before.settled {
+            // The last outbox was quicker than the seal.
+            return;
+        }
         let now = Told {
             matched_known: true,
+            settled,
             written: self.written.load(Ordering::Acquire),
             slow: self.slow.load(Ordering::Acquire),
             gone: self.gone.load(Ordering::Acquire),
@@ -222,7 +245,7 @@ impl Tally {
         self.counters.written.inc_by((now.written - before.written) * items);
         self.counters.dropped_slow.inc_by((now.slow - before.slow) * items);
         self.counters.dropped_gone.inc_by((now.gone - before.gone) * items);
-        let matched = now.written + now.slow + now.gone + still;
+        let matched = self.reached.load(Ordering::Acquire);
         for part in &self.parts {
             let matched_delta = if before.matched_known { 0 } else { matched as i64 - part.matched as i64 };
             let counts = Counts {

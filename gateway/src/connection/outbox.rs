@@ -93,7 +93,8 @@ impl Queue {
 
     pub(super) fn note_gap(&mut self, room: Option<&Arc<Group>>) {
         let same = |known: &Option<Arc<Group>>| match (known, room) {
-            (Some(known), Some(room)) => Arc::ptr_eq(known, room),
+            // By name: a room that all left and somebody joined again is another group of the same name.
+            (Some(known), Some(room)) => known.name == room.name,
             (None, None) => true,
             _ => false,
         };

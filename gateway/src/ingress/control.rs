@@ -42,6 +42,15 @@ impl std::fmt::Display for Ended {
     }
 }
 
+/// Says that a link is down however it ends: its task may be dropped where it waits.
+struct Down<'a>(&'a str);
+
+impl Drop for Down<'_> {
+    fn drop(&mut self) {
+        tracing::info!(logic = self.0, "a link is down");
+    }
+}
+
 struct Control<'a> {
     link: &'a Link,
     send: SendStream<Bytes>,
@@ -65,13 +74,10 @@ pub(super) async fn run(link: &Link, send: SendStream<Bytes>, mut receive: RecvS
         return Err(Ended::Refused(reason));
     }
     tracing::info!(logic = %peer.name, "a link is up");
+    let _down = Down(&peer.name);
     let subscribed = link.parts.routes.subscribe();
-    link.parts.counters.links.inc();
     link.greeted.cancel();
-    let ended = control.converse(&subscribed.subscription, &mut receive, &mut inbound).await;
-    link.parts.counters.links.dec();
-    tracing::info!(logic = %peer.name, "a link is down");
-    ended
+    control.converse(&subscribed.subscription, &mut receive, &mut inbound).await
 }
 
 /// The peer's hello.
@@ -121,6 +127,8 @@ impl Control<'_> {
         every.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
+                // In this order: what has come is heard before anybody is called silent.
+                biased;
                 received = stream::receive(receive, inbound) => {
                     received.map_err(Ended::Lost)?;
                     heard = Instant::now();
@@ -133,13 +141,13 @@ impl Control<'_> {
                         }
                     }
                 }
-                () = routes.noted() => self.tell(routes.changes(directory)).await?,
                 _ = every.tick() => {
                     if heard.elapsed() > SILENCE_MAX {
                         return Err(Ended::Silent);
                     }
                     self.say(control_up::Body::Stats(self.stats())).await?;
                 }
+                () = routes.noted() => self.tell(routes.changes(directory)).await?,
             }
         }
     }

@@ -134,3 +134,22 @@ fn a_full_target_leaves_early_and_alone() {
     sent(merger.due(now + WINDOW), &mut out);
     assert_eq!(out.len(), 2);
 }
+
+#[test]
+fn a_key_that_changes_for_ever_holds_one_item_and_stays_in_order() {
+    let mut merger = Merger::new(WINDOW);
+    let now = Instant::now();
+    let (hot, still) = (Some(1), Some(2));
+    for number in 0..100_000_u32 {
+        let (key, app) = if number % 1000 == 999 { (still, Some(1)) } else { (hot, None) };
+        let offered = Offered { target: 1, app, key, bytes: 8, after: 0 };
+        merger.offer(now, &Target::Client(Local(1)), &Filter { app, except: None }, item(number, &offered));
+    }
+    let batches = merger.flush();
+    let places: usize =
+        batches.iter().flat_map(|batch| &batch.segments).map(|segment| segment.items.capacity()).sum();
+    assert!(places < 100_000 / 4, "{places} places for two items");
+    let mut out = Vec::new();
+    sent(batches, &mut out);
+    assert_eq!(out, [(1, None, 99_998), (1, Some(1), 99_999)], "the newest of each key and filter, no other");
+}

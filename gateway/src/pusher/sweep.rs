@@ -45,6 +45,8 @@ pub(super) struct Sweep {
     entries: Vec<Vec<Entry>>,
     /// The buckets that have entries, beginning at a different one each time.
     buckets: Vec<usize>,
+    /// Connections that are due something, a connection of several targets counted for each.
+    reach: u64,
     counters: Arc<Counters>,
 }
 
@@ -66,6 +68,7 @@ impl Sweep {
             frames: Vec::with_capacity(batches.len()),
             entries: (0..BUCKETS).map(|_| Vec::new()).collect(),
             buckets: Vec::new(),
+            reach: 0,
             counters: counters.clone(),
         };
         for batch in batches {
@@ -116,16 +119,19 @@ impl Sweep {
     fn address(&mut self, target: &Target, first: u32, end: u32) {
         match target {
             Target::All => {
+                self.reach = u64::MAX;
                 for bucket in &mut self.entries {
                     bucket.push(Entry { who: Who::All, first, end });
                 }
             }
             Target::Group(group) => {
+                self.reach = self.reach.saturating_add(group.members());
                 for number in bits(group.buckets()) {
                     self.entries[number].push(Entry { who: Who::Members(group.clone()), first, end });
                 }
             }
             Target::Client(local) => {
+                self.reach = self.reach.saturating_add(1);
                 self.entries[local.bucket()].push(Entry { who: Who::One(*local), first, end });
             }
         }
@@ -139,15 +145,9 @@ impl Sweep {
         &self.buckets
     }
 
-    /// How much there is to look up: entries over all buckets. Says nothing of how many members they have,
-    /// except that an entry for all counts a whole bucket.
-    pub(super) fn entries(&self) -> usize {
-        let weight = |entry: &Entry| match &entry.who {
-            Who::All => usize::MAX / BUCKETS / 2,
-            Who::Members(group) => usize::try_from(group.members()).unwrap_or(usize::MAX / BUCKETS / 2),
-            Who::One(_) => 1,
-        };
-        self.entries.iter().flatten().map(weight).fold(0, usize::saturating_add)
+    /// About how many writes there are to make.
+    pub(super) fn reach(&self) -> u64 {
+        self.reach
     }
 
     /// Does all buckets on this thread.

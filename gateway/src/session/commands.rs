@@ -27,11 +27,15 @@ pub(super) fn hear(
     parts: &Arc<Parts>,
 ) -> Step {
     let connection = &registration.connection;
+    if connection.closing_for().is_some() {
+        // It was told good-bye; what it still sends changes nothing.
+        return Step::Again;
+    }
     if text == "ping" {
         connection.send_control(frame::text(b"pong"));
         return Step::Again;
     }
-    match Command::parse(&mut text.as_bytes().to_vec()) {
+    match Command::parse(text) {
         Ok(command) => {
             parts.counters.commands.inc();
             Step::Do(Box::pin(answer(command, registration.local, connection.clone(), parts.clone())))

@@ -95,3 +95,26 @@ async fn fragments_and_pings_between_them_are_fine() {
     tokio::time::timeout(PATIENCE, found).await.expect("a pong in time");
     assert!(read.windows(6).any(|window| window == b"\x8a\x04mark"), "the ping was answered too");
 }
+
+#[tokio::test]
+async fn endless_empty_fragments_starve_nobody() {
+    // The gateway and this test share one thread: if it were kept, the bystander would get no answer.
+    let gateway = start(settings()).await;
+    let mut bystander = connect(gateway.clients, "").await;
+    let address = gateway.clients;
+    let flood = std::thread::spawn(move || {
+        use std::io::Write;
+        let mut stream = std::net::TcpStream::connect(address).unwrap();
+        stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        stream.write_all(handshake("").as_bytes()).unwrap();
+        stream.write_all(&frame(0x01, b"")).unwrap();
+        let fragments = frame(0x00, b"").repeat(100_000);
+        while stream.write_all(&fragments).is_ok() {}
+    });
+    gateway.wait_for("/clients", 2).await;
+    for _ in 0..5 {
+        bystander.say("ping").await;
+        assert_eq!(bystander.next_text().await, "pong");
+    }
+    assert!(!flood.is_finished(), "it still sends");
+}

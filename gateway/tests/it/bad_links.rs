@@ -63,9 +63,13 @@ async fn strangers_harm_no_link_that_is_up() {
         let mut scrap = Vec::new();
         tokio::time::timeout(PATIENCE, stream.read_to_end(&mut scrap)).await.expect("closed in time").ok();
     }
-    let (mut stranger, _connection) = open(gateway.ingress).await;
-    assert_eq!(post(&mut stranger, "/elsewhere", None).await.0, 404);
-    assert_eq!(post(&mut stranger, DATA_PATH, None).await.0, 400, "data before control");
+    for (path, status) in [("/elsewhere", 404), (DATA_PATH, 400)] {
+        // Data before control is as wrong as a path that is not there, and one refusal ends the link.
+        let (mut stranger, ends) = open(gateway.ingress).await;
+        assert_eq!(post(&mut stranger, path, None).await.0, status);
+        drop(stranger);
+        tokio::time::timeout(PATIENCE, ends).await.expect("the gateway ends the link").unwrap();
+    }
     logic.push(to_room("r"), "1").await;
     assert_eq!(client.items().await, [1]);
 }

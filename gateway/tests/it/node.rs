@@ -69,6 +69,11 @@ impl Gateway {
             .unwrap_or_else(|| panic!("{pointer}: {body}"))
     }
 
+    /// Waits until something waits for its window.
+    pub(crate) async fn wait_for_merger(&self) {
+        while self.status("/mergerBytes").await == 0 {}
+    }
+
     /// Waits until a field of `/statusz` has a value.
     pub(crate) async fn wait_for(&self, pointer: &str, value: u64) {
         let reached = async { while self.status(pointer).await != value {} };

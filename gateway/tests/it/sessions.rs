@@ -178,3 +178,14 @@ async fn readiness_needs_a_link() {
     assert_eq!(serde_json::from_str::<Value>(&body).unwrap()["name"], "gw-test");
     assert_eq!(gateway.ops("/elsewhere").await.0, 404);
 }
+
+#[tokio::test]
+async fn a_login_as_the_same_user_loses_nothing_on_its_way() {
+    let gateway = start(settings()).await;
+    let mut logic = link(gateway.ingress).await;
+    let mut client = connect(gateway.clients, "userId=u&appId=1").await;
+    logic.push(to_user("u"), "1").await;
+    gateway.wait_for_merger().await;
+    client.ask(r#"{"seq":"1","cmd":"login","data":{"userId":"u","appId":1}}"#).await;
+    assert_eq!(client.items().await, [1]);
+}
