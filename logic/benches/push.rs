@@ -1,7 +1,12 @@
-//! `POST /v1/push` per second, as a ratio of a bare hyper handler that reads the same body and answers as much.
+//! What a `POST /v1/push` costs, as a ratio of a bare hyper handler that reads the same body and answers as much.
 //!
-//! `cargo bench -p logic`. Both servers, their callers and a fake gateway share one runtime and the machine;
-//! rounds alternate, and the median of their ratios counts. The caller's own cost is in both.
+//! `cargo bench -p logic`, or with a word of a case: `cargo bench -p logic --bench push -- nobody`. Compared are
+//! CPU seconds for each call on the *serving* side, kernel included: logic and the bare handler have runtimes of
+//! their own and so threads of their own, whose time the kernel counts (`/proc/self/task/*/schedstat`). What the
+//! callers and the fake gateway cost is in neither; what logic does for the gateway (a delivery down, a receipt
+//! up) is in its own. So the ratio is that of the calls a second that a machine full of serving threads would
+//! take, and load of others on this machine does not count. Rounds alternate, and the median of their ratios
+//! counts. The rate is that of this machine, callers and gateway on the same cores.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a program that talks to people and may stop")]
 
@@ -10,6 +15,7 @@
 mod fake;
 
 use std::convert::Infallible;
+use std::fs;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -22,6 +28,7 @@ use hyper::{Request, Response, body::Incoming};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinSet;
 
 const CALLERS: usize = 64;
@@ -37,21 +44,16 @@ async fn bare(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infal
     Ok(Response::builder().status(202).body(Full::new(Bytes::from_static(ANSWER.as_bytes()))).unwrap())
 }
 
-async fn floor(tasks: &mut JoinSet<()>) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tasks.spawn(async move {
-        let mut connections = JoinSet::new();
-        loop {
-            let (stream, _) = listener.accept().await.unwrap();
-            stream.set_nodelay(true).unwrap();
-            connections.spawn(async move {
-                let http = hyper::server::conn::http1::Builder::new();
-                let _ = http.serve_connection(TokioIo::new(stream), service_fn(bare)).await;
-            });
-        }
-    });
-    address
+async fn floor(listener: TcpListener) {
+    let mut connections = JoinSet::new();
+    loop {
+        let (stream, _) = listener.accept().await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        connections.spawn(async move {
+            let http = hyper::server::conn::http1::Builder::new();
+            let _ = http.serve_connection(TokioIo::new(stream), service_fn(bare)).await;
+        });
+    }
 }
 
 /// One caller: as many calls as fit, one after the other, on one connection.
@@ -77,13 +79,32 @@ async fn calls(address: SocketAddr, request: Vec<u8>, until: Instant) -> u64 {
     done
 }
 
-async fn rate(address: SocketAddr, request: &[u8]) -> f64 {
-    let (start, mut callers) = (Instant::now(), JoinSet::new());
+/// A part of the bench on threads of its own, which bear its name.
+fn part(name: &str) -> Runtime {
+    Builder::new_multi_thread().worker_threads(2).thread_name(name).enable_all().build().unwrap()
+}
+
+/// What the threads of a part have spent on a CPU so far, in nanoseconds.
+fn cpu(part: &str) -> f64 {
+    let mut spent = 0.0;
+    for thread in fs::read_dir("/proc/self/task").unwrap() {
+        let path = thread.unwrap().path();
+        if fs::read_to_string(path.join("comm")).unwrap().trim() == part {
+            let stat = fs::read_to_string(path.join("schedstat")).unwrap();
+            spent += stat.split(' ').next().unwrap().parse::<f64>().unwrap();
+        }
+    }
+    spent
+}
+
+/// What one round found: nanoseconds a call on the serving side, and calls a second.
+async fn round(part: &str, address: SocketAddr, request: &[u8]) -> (f64, f64) {
+    let (start, before, mut callers) = (Instant::now(), cpu(part), JoinSet::new());
     for _ in 0..CALLERS {
         callers.spawn(calls(address, request.to_vec(), start + ROUND));
     }
-    let done: u64 = callers.join_all().await.iter().sum();
-    done as f64 / start.elapsed().as_secs_f64()
+    let done = callers.join_all().await.iter().sum::<u64>() as f64;
+    ((cpu(part) - before) / done, done / start.elapsed().as_secs_f64())
 }
 
 fn median(mut of: Vec<f64>) -> f64 {
@@ -91,34 +112,43 @@ fn median(mut of: Vec<f64>) -> f64 {
     of[of.len() / 2]
 }
 
-#[tokio::main]
-async fn main() {
-    let mut tasks = JoinSet::new();
-    let floor = floor(&mut tasks).await;
-    let holds = Some(vec![(Kind::Room, "r1")]);
-    let mut gateway = fake::Fake::start(fake::Manner { holds, ..fake::Manner::default() }).await;
+fn main() {
+    let wanted = std::env::args().skip(1).find(|word| !word.starts_with('-')).unwrap_or_default();
+    let (callers, gateways) = (part("callers"), part("gateway"));
+    let (serving, bare) = (part("logic"), part("bare"));
+    let floor_listener = bare.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
+    let floor_address = floor_listener.local_addr().unwrap();
+    bare.spawn(floor(floor_listener));
+    let manner = fake::Manner { holds: Some(vec![(Kind::Room, "r1")]), ..fake::Manner::default() };
+    let mut gateway = gateways.block_on(fake::Fake::start(manner));
     let settings = logic::Settings {
         listen: "127.0.0.1:0".parse().unwrap(),
         ops: "127.0.0.1:0".parse().unwrap(),
         gateways: vec![gateway.address.clone()],
         ..logic::Settings::default()
     };
-    let node = logic::Node::bind(settings).await.unwrap();
-    let logic = node.api_addr();
-    tasks.spawn(async move { _ = node.run(Shutdown::new()).await });
-    gateway.linked().await;
-    tasks.spawn(async move { while gateway.next_event().await.is_some() {} });
+    let node = serving.block_on(logic::Node::bind(settings)).unwrap();
+    let address = node.api_addr();
+    serving.spawn(node.run(Shutdown::new()));
+    gateways.block_on(gateway.linked());
+    gateways.spawn(async move { while gateway.next_event().await.is_some() {} });
     for (what, room) in [("a room that a gateway holds", "r1"), ("a room that nobody holds", "r2")] {
+        if !what.contains(&wanted) {
+            continue;
+        }
         let body =
             format!(r#"{{"to":{{"room":"{room}"}},"event":"price","data":{{"pad":"{}"}}}}"#, "x".repeat(120));
         let head = "POST /v1/push HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n";
         let request = format!("{head}content-length: {}\r\n\r\n{body}", body.len()).into_bytes();
-        let (mut ratios, mut rates) = (Vec::new(), Vec::new());
+        let (mut ratios, mut costs, mut rates) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..ROUNDS {
-            let (bare, push) = (rate(floor, &request).await, rate(logic, &request).await);
-            ratios.push(push / bare);
-            rates.push(push);
+            let (floor, _) = callers.block_on(round("bare", floor_address, &request));
+            let (cost, rate) = callers.block_on(round("logic", address, &request));
+            ratios.push(floor / cost);
+            costs.push(cost / 1000.0);
+            rates.push(rate);
         }
-        println!("push to {what}: {:.0}/s, {:.2} of a bare hyper handler", median(rates), median(ratios));
+        let (cost, rate, ratio) = (median(costs), median(rates), median(ratios));
+        println!("push to {what}: {cost:.1} µs of CPU, {rate:.0}/s; {ratio:.2} of a bare hyper handler");
     }
 }

@@ -14,6 +14,7 @@ use common::http1::{Answer, Handler, method_not_allowed, not_found, ok};
 use common::link::secret::Secret;
 use common::problem::Problem;
 use common::tasks::Tasks;
+use http::request::Parts as Head;
 use http::{Method, Request, StatusCode, header};
 use hyper::body::Incoming;
 use parking_lot::Mutex;
@@ -49,16 +50,17 @@ impl Api {
         Self(Arc::new(Parts { publisher, fleet, counters, secret, answers: Mutex::default(), tasks }))
     }
 
-    async fn route(&self, request: Request<Incoming>, peer: SocketAddr) -> Result<Answer, Problem> {
-        let path = request.uri().path();
-        let is = |wanted: Method| *request.method() == wanted;
+    /// The head is borrowed by all that follows: it is large, and each future that takes it holds it twice.
+    async fn route(&self, head: &Head, body: Incoming, peer: SocketAddr) -> Result<Answer, Problem> {
+        let path = head.uri.path();
+        let is = |wanted: Method| head.method == wanted;
         let reads = is(Method::GET) || is(Method::HEAD);
         match path {
             "/v1/push" | "/v1/push/batch" if !is(Method::POST) => Err(method_not_allowed("POST")),
-            "/v1/push" => push::one(self, request).await,
-            "/v1/push/batch" => push::batch(self, request).await,
+            "/v1/push" => push::one(self, head, body).await,
+            "/v1/push/batch" => push::batch(self, head, body).await,
             common::link::announce::PATH if !is(Method::POST) => Err(method_not_allowed("POST")),
-            common::link::announce::PATH => announce::announce(&self.0, request, peer).await,
+            common::link::announce::PATH => announce::announce(&self.0, head, body, peer).await,
             _ => {
                 let push_id =
                     path.strip_prefix("/v1/pushes/").filter(|id| !id.is_empty() && !id.contains('/'));
@@ -72,7 +74,7 @@ impl Api {
                 if let Some(answer) = page {
                     return Ok(answer);
                 }
-                query::read(request.uri().query(), &[])?;
+                query::read(head.uri.query(), &[])?;
                 match push_id {
                     Some(id) => ledger::tally(&self.0.publisher, id),
                     None => json(StatusCode::OK, &gateways::list(&self.0.fleet)),
@@ -83,10 +85,19 @@ impl Api {
 }
 
 impl Handler for Api {
-    async fn handle(&self, request: Request<Incoming>, peer: SocketAddr, request_id: &str) -> Answer {
-        match self.route(request, peer).await {
-            Ok(answer) => answer,
-            Err(problem) => problem.response(request_id),
+    fn handle(
+        &self,
+        request: Request<Incoming>,
+        peer: SocketAddr,
+        request_id: &str,
+    ) -> impl Future<Output = Answer> + Send {
+        let (head, body) = request.into_parts();
+        async move {
+            // Boxed apart: glibc takes what is over 1,032 B out of its slow path, and that was 5 % of a push.
+            match Box::pin(self.route(&head, body, peer)).await {
+                Ok(answer) => answer,
+                Err(problem) => problem.response(request_id),
+            }
         }
     }
 }
@@ -110,8 +121,8 @@ fn json(status: StatusCode, body: &impl Serialize) -> Result<Answer, Problem> {
 /// Which of the media types that a path takes a body has.
 ///
 /// None given is none of them: a browser sends such bodies for pages of strangers without asking anyone.
-fn media_type(request: &Request<Incoming>, takes: &'static [&'static str]) -> Result<&'static str, Problem> {
-    let headers = request.headers();
+fn media_type(head: &Head, takes: &'static [&'static str]) -> Result<&'static str, Problem> {
+    let headers = &head.headers;
     let refuse = |what: &str| {
         let takes = takes.join(" or ");
         let detail = format!("{what}; this path takes {takes} in UTF-8 (curl: -H 'content-type: {}')", takes);
@@ -124,6 +135,9 @@ fn media_type(request: &Request<Incoming>, takes: &'static [&'static str]) -> Re
         return refuse("the body has no content-type");
     };
     let value = value.to_str().unwrap_or_default();
+    if let Some(known) = takes.iter().find(|known| **known == value) {
+        return Ok(known);
+    }
     let (essence, parameters) = value.split_once(';').unwrap_or((value, ""));
     let is_utf8 = parameters.split(';').map(str::trim).filter(|text| !text.is_empty()).all(|parameter| {
         let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));

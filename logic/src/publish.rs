@@ -102,8 +102,14 @@ impl Publisher {
             };
         })?;
         let mut published = Vec::with_capacity(flights.len());
-        for flight in flights {
-            let done = self.land(flight).await;
+        for Flight { serial, wait, plan, answer } in flights {
+            // Until all that it waits for has happened, or `look` says that it has waited enough.
+            let outcome = match answer {
+                Answer::Now(outcome) => Some(outcome),
+                Answer::Later(answer) => answer.await.ok(),
+            };
+            // Without an outcome the ledger has forgotten the push already: nothing is known of it.
+            let done = plan.published(PushId { logic: self.instance, serial }, wait, outcome);
             let counter =
                 if done.is_failure { &self.counters.gateways_failed } else { &self.counters.accepted };
             counter.inc();
@@ -158,17 +164,6 @@ impl Publisher {
             Flight { serial, wait: push.wait, plan, answer }
         });
         Ok(flights.collect())
-    }
-
-    /// Waits for a push until [`Publisher::look`] says that its caller has waited enough.
-    async fn land(&self, flight: Flight) -> Published {
-        let outcome = match flight.answer {
-            Answer::Now(outcome) => Some(outcome),
-            Answer::Later(answer) => answer.await.ok(),
-        };
-        let id = PushId { logic: self.instance, serial: flight.serial };
-        // Without an outcome the ledger has forgotten the push already: nothing is known of it.
-        flight.plan.published(id, flight.wait, outcome)
     }
 
     /// A link is up.

@@ -2,7 +2,7 @@
 //!
 //! hyper removes `Content-Length` when `Transfer-Encoding` is there too, so a handler cannot see that both
 //! were sent, which is how requests are smuggled (RFC 9112 §11.2). A [`Tap`] on the socket keeps the raw
-//! bytes since the last answer, and a request with `Transfer-Encoding` is looked up in them.
+//! bytes of the head, and a request with `Transfer-Encoding` is looked up in them.
 
 use std::io;
 use std::pin::Pin;
@@ -15,61 +15,87 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use crate::limits::HEAD_BYTES_MAX;
+use crate::limits::{HEAD_BYTES_MAX, HEADERS_MAX};
 use crate::problem::Problem;
 
-/// The raw bytes since the last answer, as many as a head may have, and when the first of them came.
+/// What is kept for the next head: most heads and small bodies fit, so no request allocates.
+const KEPT_BYTES: usize = 2 * 1024;
+
+/// The raw bytes from the last answer to the end of the head, as many as a head may have, and where it stands.
 #[derive(Debug)]
 pub(super) struct Tap(Mutex<Seen>);
 
 #[derive(Debug)]
 struct Seen {
     bytes: Vec<u8>,
-    /// A head is being read since then; `None` while a request is answered or none has begun.
-    since: Option<Instant>,
+    stage: Stage,
+    is_switched: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Stage {
+    /// No byte of the next request has come since the last answer.
+    Idle(Instant),
+    /// A head is being read since then.
+    Head(Instant),
     /// A request is being handled: what comes is its body.
-    handling: bool,
+    Handling,
 }
 
 impl Default for Tap {
     fn default() -> Self {
         // A new connection owes us a head from its first moment.
-        Self(Mutex::new(Seen { bytes: Vec::new(), since: Some(Instant::now()), handling: false }))
+        Self(Mutex::new(Seen { bytes: Vec::new(), stage: Stage::Head(Instant::now()), is_switched: false }))
     }
 }
 
 impl Tap {
     fn saw(&self, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
         let mut seen = self.0.lock();
+        match seen.stage {
+            Stage::Handling => return,
+            Stage::Idle(_) => seen.stage = Stage::Head(Instant::now()),
+            Stage::Head(_) => {}
+        }
         let room = (HEAD_BYTES_MAX * 2).saturating_sub(seen.bytes.len()).min(bytes.len());
         seen.bytes.extend_from_slice(&bytes[..room]);
-        if !seen.handling && !bytes.is_empty() {
-            seen.since.get_or_insert_with(Instant::now);
-        }
     }
 
     fn head_is_complete(&self) {
-        let mut seen = self.0.lock();
-        seen.since = None;
-        seen.handling = true;
+        self.0.lock().stage = Stage::Handling;
     }
 
-    /// The request is answered: what comes now is the next one.
-    pub(super) fn answered(&self) {
-        let mut seen = self.0.lock();
-        seen.bytes = Vec::new();
-        seen.handling = false;
+    /// Whether the last answer was 101.
+    pub(super) fn is_switched(&self) -> bool {
+        self.0.lock().is_switched
     }
 
-    /// Ends when a head has taken longer than `most`.
-    pub(super) async fn late(&self, most: Duration) {
+    /// The request is answered: what comes now is the next one, or after 101 something else.
+    pub(super) fn answered(&self, is_switched: bool) {
+        let mut seen = self.0.lock();
+        seen.bytes.clear();
+        seen.bytes.shrink_to(KEPT_BYTES);
+        seen.is_switched = is_switched;
+        seen.stage = Stage::Idle(Instant::now());
+    }
+
+    /// Ends when a head has taken longer than `head_max`, or the next request does not begin for `idle_max`.
+    pub(super) async fn late(&self, head_max: Duration, idle_max: Duration) {
         loop {
-            let since = self.0.lock().since;
-            match since {
-                Some(since) if since.elapsed() >= most => return,
-                Some(since) => tokio::time::sleep_until(since + most).await,
-                None => tokio::time::sleep(most / 4).await,
+            let stage = self.0.lock().stage;
+            let left = match stage {
+                Stage::Head(since) => head_max.saturating_sub(since.elapsed()),
+                // Looked at again soon enough for a head that begins meanwhile.
+                Stage::Idle(since) => idle_max.saturating_sub(since.elapsed()).min(head_max / 4),
+                Stage::Handling => head_max / 4,
+            };
+            if left.is_zero() {
+                return;
             }
+            tokio::time::sleep(left).await;
         }
     }
 
@@ -95,6 +121,12 @@ fn head_end(text: &[u8]) -> Option<usize> {
 pub(super) fn check<B>(request: &Request<B>, tap: &Tap) -> Result<(), Problem> {
     tap.head_is_complete();
     let bad = |code, detail: &str| Err(Problem::new(StatusCode::BAD_REQUEST, code, detail));
+    // Here and not in hyper's builder, where a limit of ours costs 1 % of a request.
+    if request.headers().len() > HEADERS_MAX {
+        let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+        let detail = format!("a request has at most {HEADERS_MAX} header fields");
+        return Err(Problem::new(status, "too_many_headers", detail));
+    }
     let hosts = request.headers().get_all(header::HOST).iter().count();
     if request.version() == Version::HTTP_11 && hosts == 0 {
         return bad("host_missing", "an HTTP/1.1 request has a Host header (RFC 9112 section 3.2)");
@@ -112,13 +144,13 @@ pub(super) fn check<B>(request: &Request<B>, tap: &Tap) -> Result<(), Problem> {
 
 /// A socket with a [`Tap`] on what is read.
 #[derive(Debug)]
-pub(super) struct Tapped {
+pub(super) struct Tapped<'a> {
     stream: TcpStream,
-    tap: std::sync::Arc<Tap>,
+    tap: &'a Tap,
 }
 
-impl Tapped {
-    pub(super) fn new(stream: TcpStream, tap: std::sync::Arc<Tap>) -> Self {
+impl<'a> Tapped<'a> {
+    pub(super) fn new(stream: TcpStream, tap: &'a Tap) -> Self {
         Self { stream, tap }
     }
 
@@ -127,7 +159,7 @@ impl Tapped {
     }
 }
 
-impl AsyncRead for Tapped {
+impl AsyncRead for Tapped<'_> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let before = buf.filled().len();
@@ -137,7 +169,7 @@ impl AsyncRead for Tapped {
     }
 }
 
-impl AsyncWrite for Tapped {
+impl AsyncWrite for Tapped<'_> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.get_mut().stream).poll_write(cx, bytes)
     }

@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 use common::http1::{self, Answer};
 use common::link::announce::{Announcement, LEASE, Lease};
 use common::problem::Problem;
-use http::{Request, StatusCode, header};
+use http::request::Parts as Head;
+use http::{StatusCode, header};
 use hyper::body::Incoming;
 
 use super::{Parts, json, media_type, query};
@@ -16,12 +17,13 @@ const BODY_BYTES_MAX: usize = 4 * 1024;
 
 pub(super) async fn announce(
     parts: &Parts,
-    request: Request<Incoming>,
+    head: &Head,
+    body: Incoming,
     peer: SocketAddr,
 ) -> Result<Answer, Problem> {
-    query::read(request.uri().query(), &[])?;
+    query::read(head.uri.query(), &[])?;
     if let Some(secret) = &parts.secret {
-        let proof = request.headers().get(header::AUTHORIZATION).map(http::HeaderValue::as_bytes);
+        let proof = head.headers.get(header::AUTHORIZATION).map(http::HeaderValue::as_bytes);
         if !secret.is_proved_by(proof) {
             let detail =
                 "announcing needs the link secret as a bearer token: do both nodes have the same one?";
@@ -30,8 +32,8 @@ pub(super) async fn announce(
             return Err(problem);
         }
     }
-    media_type(&request, &["application/json"])?;
-    let body = http1::body(request.into_body(), BODY_BYTES_MAX).await?;
+    media_type(head, &["application/json"])?;
+    let body = http1::body(body, BODY_BYTES_MAX).await?;
     let said: Announcement = serde_json::from_slice(&body)
         .map_err(|error| Problem::fault("", format!("not an announcement: {error}")))?;
     parts.fleet.announce(&said, peer).map_err(|not_taken| match not_taken {

@@ -12,7 +12,8 @@ use bytes::Bytes;
 use common::http1::{self, Answer};
 use common::limits::PUSH_BODY_BYTES_MAX;
 use common::problem::Problem;
-use http::{Request, StatusCode};
+use http::StatusCode;
+use http::request::Parts as Head;
 use hyper::body::Incoming;
 use tokio::sync::oneshot;
 
@@ -45,12 +46,12 @@ impl Form {
 }
 
 /// `POST /v1/push`.
-pub(super) async fn one(api: &Api, request: Request<Incoming>) -> Result<Answer, Problem> {
-    let [dry_run] = query::read(request.uri().query(), &["dryRun"])?;
+pub(super) async fn one(api: &Api, head: &Head, body: Incoming) -> Result<Answer, Problem> {
+    let [dry_run] = query::read(head.uri.query(), &["dryRun"])?;
     let is_dry = query::flag("dryRun", dry_run)?;
-    media_type(&request, &[JSON])?;
-    let key = idempotency_key(&request)?;
-    let body = http1::body(request.into_body(), PUSH_BODY_BYTES_MAX).await?;
+    media_type(head, &[JSON])?;
+    let key = idempotency_key(head)?;
+    let body = http1::body(body, PUSH_BODY_BYTES_MAX).await?;
     if is_dry {
         let push = parse::one(&body)?;
         let reach = api.0.publisher.reach(&push).map_err(refused)?;
@@ -60,18 +61,19 @@ pub(super) async fn one(api: &Api, request: Request<Incoming>) -> Result<Answer,
 }
 
 /// `POST /v1/push/batch`.
-pub(super) async fn batch(api: &Api, request: Request<Incoming>) -> Result<Answer, Problem> {
-    query::read(request.uri().query(), &[])?;
-    let form = if media_type(&request, &[JSON, NDJSON])? == NDJSON { Form::Lines } else { Form::Array };
-    let key = idempotency_key(&request)?;
-    let body = http1::body(request.into_body(), PUSH_BODY_BYTES_MAX).await?;
+pub(super) async fn batch(api: &Api, head: &Head, body: Incoming) -> Result<Answer, Problem> {
+    query::read(head.uri.query(), &[])?;
+    let form = if media_type(head, &[JSON, NDJSON])? == NDJSON { Form::Lines } else { Form::Array };
+    let key = idempotency_key(head)?;
+    let body = http1::body(body, PUSH_BODY_BYTES_MAX).await?;
     call(api, form, key, body).await
 }
 
 async fn call(api: &Api, form: Form, key: Option<String>, body: Bytes) -> Result<Answer, Problem> {
     match key {
         None => answered(form, &publish(&api.0, form, &body).await?, false),
-        Some(key) => keyed(api, form, key, body).await,
+        // Boxed: rare, and not to be paid for in the size of all calls.
+        Some(key) => Box::pin(keyed(api, form, key, body)).await,
     }
 }
 
@@ -158,8 +160,8 @@ fn answered(form: Form, published: &[Published], replayed: bool) -> Result<Answe
     }
 }
 
-fn idempotency_key(request: &Request<Incoming>) -> Result<Option<String>, Problem> {
-    let mut values = request.headers().get_all("idempotency-key").iter();
+fn idempotency_key(head: &Head) -> Result<Option<String>, Problem> {
+    let mut values = head.headers.get_all("idempotency-key").iter();
     let Some(value) = values.next() else { return Ok(None) };
     let text = value.to_str().unwrap_or_default();
     if values.next().is_some() || text.is_empty() || text.len() > KEY_BYTES_MAX {
