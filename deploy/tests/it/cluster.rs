@@ -69,6 +69,10 @@ impl Plan {
         Self { window, ..self }
     }
 
+    pub(crate) fn drain(self, drain: &'static str) -> Self {
+        Self { drain, ..self }
+    }
+
     pub(crate) fn found_by(self, discovery: Discovery) -> Self {
         Self { discovery, ..self }
     }

@@ -1,10 +1,11 @@
 //! Descriptors, drains, and what a frame carries, with real processes.
 
+use std::io::Write;
 use std::net::TcpStream;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::cluster::cluster;
+use crate::cluster::{Discovery, cluster};
 use crate::process::{Running, http, tidegate};
 
 fn ticks(pid: u32) -> u64 {
@@ -83,4 +84,39 @@ fn readiness_follows_the_links() {
     assert!(!ready(&cluster.logics[0].ops), "no gateway is linked");
     let answer = http(&cluster.logics[0].ops, "GET /healthz", "");
     assert!(answer.starts_with("HTTP/1.1 200 "), "alive all the same: {answer}");
+}
+
+#[test]
+fn a_drain_longer_than_a_lease_keeps_its_link_to_the_end() {
+    let mut cluster = cluster().found_by(Discovery::Announce).drain("12s").start();
+    let address = &cluster.gateways[0].main;
+    // Sixty clients: over twelve seconds, five are told each second.
+    let held: Vec<TcpStream> = (0..60)
+        .map(|_| {
+            let mut stream = TcpStream::connect(address).unwrap();
+            let head = "GET /ws?room=r HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+                        Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+            stream.write_all(head.as_bytes()).unwrap();
+            stream
+        })
+        .collect();
+    let clients =
+        |cluster: &crate::cluster::Cluster| cluster.gateways[0].statusz()["clients"].as_u64().unwrap();
+    while clients(&cluster) < 60 {
+        std::thread::yield_now();
+    }
+    cluster.gateways[0].signal("TERM");
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_millis(11_000) {
+        let (status, answer) = cluster.logics[0].push(r#"{"to":{"room":"r"},"data":1}"#);
+        assert_eq!(
+            (status, &answer["gateways"]["accepted"]),
+            (202, &1.into()),
+            "{:?}: {answer}",
+            began.elapsed()
+        );
+        std::thread::park_timeout(Duration::from_millis(100));
+    }
+    drop(held);
+    assert_eq!(cluster.gateways[0].ended(), Some(0));
 }
