@@ -163,7 +163,12 @@ impl Publisher {
             }
             Flight { serial, wait: push.wait, plan, answer }
         });
-        Ok(flights.collect())
+        let flights: Vec<_> = flights.collect();
+        drop(ledger);
+        for send in flights.iter().flat_map(|flight| &flight.plan.sends) {
+            send.outbox.wake();
+        }
+        Ok(flights)
     }
 
     /// A link is up.

@@ -93,7 +93,7 @@ impl Outbox {
         queue.reserved = queue.reserved.saturating_sub(1);
     }
 
-    /// Puts a delivery into the room that was reserved for it.
+    /// Puts a delivery into the room that was reserved for it. Then [`Outbox::wake`] is due.
     pub(crate) fn put(&self, serial: u64, rest: Bytes) {
         let mut queue = self.queue.lock();
         queue.reserved = queue.reserved.saturating_sub(1);
@@ -101,7 +101,11 @@ impl Outbox {
             return;
         }
         queue.waiting.push_back((serial, rest));
-        drop(queue);
+    }
+
+    /// Wakes the writer. Apart from [`Outbox::put`], for that is called under the sequencer's lock, and waking
+    /// may be a system call.
+    pub(crate) fn wake(&self) {
         self.filled.notify_one();
     }
 
