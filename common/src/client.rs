@@ -90,11 +90,21 @@ pub struct Position {
     pub offset: u64,
 }
 
+/// The number that a client gives a command, given back in the reply as it came.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Seq {
+    /// As our own clients write it.
+    Text(String),
+    /// As others do.
+    Number(u64),
+}
+
 /// What a client sent, with the number it wants in the reply.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Numbered<T> {
     /// Given back in the reply; without it there is none.
-    pub seq: Option<String>,
+    pub seq: Option<Seq>,
     /// What was sent.
     pub body: T,
 }
@@ -113,8 +123,7 @@ pub struct Refused {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Envelope<'a> {
-    #[serde(borrow)]
-    seq: Option<Cow<'a, str>>,
+    seq: Option<Seq>,
     #[serde(borrow)]
     cmd: Cow<'a, str>,
     #[serde(default)]
@@ -133,14 +142,6 @@ struct Fields {
     offset: Option<u64>,
 }
 
-/// As much of a refused message as a reply needs.
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Head {
-    seq: Option<String>,
-    cmd: Option<String>,
-}
-
 impl Command {
     /// Reads one message.
     ///
@@ -153,32 +154,30 @@ impl Command {
         if !json::nests_within(text.as_bytes(), JSON_DEPTH_MAX) {
             return refuse(None, "", format!("nests more than {JSON_DEPTH_MAX} deep"));
         }
+        // A derived struct would also be read from an array of its members.
+        if !text.trim_start().starts_with('{') {
+            let (seq, cmd, reason) = explain(text);
+            return refuse(seq, &cmd, reason);
+        }
         // simd-json parses in place.
         let mut copy = text.as_bytes().to_vec();
         match simd_json::serde::from_slice::<Envelope<'_>>(&mut copy) {
             Ok(envelope) => {
-                let seq = envelope.seq.map(Cow::into_owned);
+                let seq = envelope.seq;
                 match Self::from_fields(&envelope.cmd, envelope.data.unwrap_or_default()) {
                     Ok(body) => Ok(Numbered { seq, body }),
                     Err(reason) => refuse(seq, &envelope.cmd, reason),
                 }
             }
-            Err(error) => {
-                let head: Head =
-                    simd_json::serde::from_slice(&mut text.as_bytes().to_vec()).unwrap_or_default();
-                refuse(head.seq, head.cmd.as_deref().unwrap_or(""), format!("not a command: {error}"))
+            Err(_) => {
+                let (seq, cmd, reason) = explain(text);
+                refuse(seq, &cmd, reason)
             }
         }
     }
 
     fn from_fields(cmd: &str, fields: Fields) -> Result<Self, String> {
-        let takes: &[&str] = match cmd {
-            "login" => &["token", "userId", "appId", "epoch", "offset"],
-            "join" => &["room", "epoch", "offset"],
-            "leave" => &["room"],
-            "heartbeat" => &[],
-            unknown => return Err(unknown_command(unknown)),
-        };
+        let Some(takes) = members(cmd) else { return Err(unknown_command(cmd)) };
         let Fields { token, user_id, app_id, room, epoch, offset } = fields;
         let given = [
             ("token", token.is_some()),
@@ -189,7 +188,7 @@ impl Command {
             ("offset", offset.is_some()),
         ];
         if let Some((name, _)) = given.iter().find(|(name, there)| *there && !takes.contains(name)) {
-            return Err(format!("{cmd:?} takes no {name:?}"));
+            return Err(unknown_member(cmd, name, takes));
         }
         let from = match (epoch, offset) {
             (Some(epoch), Some(offset)) => Some(Position { epoch, offset }),
@@ -206,6 +205,77 @@ impl Command {
     }
 }
 
+/// The members of `data` that a command takes; `None`: there is no such command.
+fn members(cmd: &str) -> Option<&'static [&'static str]> {
+    match cmd {
+        "login" => Some(&["token", "userId", "appId", "epoch", "offset"]),
+        "join" => Some(&["room", "epoch", "offset"]),
+        "leave" => Some(&["room"]),
+        "heartbeat" => Some(&[]),
+        _ => None,
+    }
+}
+
+fn unknown_member(cmd: &str, name: &str, takes: &[&str]) -> String {
+    match (nearest(name, takes.iter().copied()), takes) {
+        (Some(near), _) => format!("{cmd:?} takes no {name:?}; did you mean {near:?}?"),
+        (None, []) => format!("{cmd:?} takes no {name:?}; its \"data\" is empty"),
+        (None, _) => format!("{cmd:?} takes no {name:?}; it takes {}", takes.join(", ")),
+    }
+}
+
+/// What is wrong with a message that is not a command, with as much of it as could be read: off the path of
+/// those that are, so that it can look at leisure.
+fn explain(text: &str) -> (Option<Seq>, String, String) {
+    let said = |reason: &str| (None, String::new(), reason.to_owned());
+    let message: serde_json::Value = match serde_json::from_str(text) {
+        Ok(message) => message,
+        Err(error) => return said(&format!("not JSON: {error}")),
+    };
+    let Some(message) = message.as_object() else {
+        return said("a command is an object: {\"seq\":\"1\",\"cmd\":\"join\",\"data\":{…}}");
+    };
+    let seq = message.get("seq").and_then(|seq| Seq::deserialize(seq).ok());
+    let cmd = message.get("cmd").and_then(serde_json::Value::as_str).unwrap_or_default().to_owned();
+    let reason = reason(message, &cmd);
+    (seq, cmd, reason)
+}
+
+fn reason(message: &serde_json::Map<String, serde_json::Value>, cmd: &str) -> String {
+    if let Some(name) = message.keys().find(|name| !["seq", "cmd", "data"].contains(&name.as_str())) {
+        return format!("unknown member {name:?}; a command has \"seq\", \"cmd\" and \"data\"");
+    }
+    match message.get("cmd") {
+        None => return "\"cmd\" is missing: login, heartbeat, join or leave".into(),
+        Some(other) if !other.is_string() => return "\"cmd\" is a text".into(),
+        Some(_) => {}
+    }
+    if message.get("seq").is_some_and(|seq| !seq.is_null() && Seq::deserialize(seq).is_err()) {
+        return "\"seq\" is a text, or a whole number from 0".into();
+    }
+    let Some(takes) = members(cmd) else { return unknown_command(cmd) };
+    let Some(data) = message.get("data").and_then(serde_json::Value::as_object) else {
+        return "\"data\" is an object".into();
+    };
+    for (name, value) in data {
+        if !takes.contains(&name.as_str()) {
+            return unknown_member(cmd, name, takes);
+        }
+        let (fits, what) = match name.as_str() {
+            "offset" => (value.is_u64(), "a whole number from 0"),
+            "appId" => (
+                value.as_u64().is_some_and(|app| u32::try_from(app).is_ok()),
+                "a number from 1 to 4294967295",
+            ),
+            _ => (value.is_string(), "a text"),
+        };
+        if !fits && !value.is_null() {
+            return format!("{name:?} is {what}");
+        }
+    }
+    "a member comes twice".into()
+}
+
 fn unknown_command(unknown: &str) -> String {
     match nearest(unknown, ["login", "heartbeat", "join", "leave"]) {
         Some(known) => format!("unknown command {unknown:?}; did you mean {known:?}?"),
@@ -218,7 +288,7 @@ fn unknown_command(unknown: &str) -> String {
 pub struct Reply<'a> {
     /// The command's number.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub seq: Option<&'a str>,
+    pub seq: Option<&'a Seq>,
     /// The command's name.
     pub cmd: &'a str,
     /// How it went.
@@ -318,7 +388,8 @@ mod tests {
     #[test]
     fn commands_are_read() {
         let join = parse(r#"{"seq":"1","cmd":"join","data":{"room":"r1"}}"#).unwrap();
-        assert_eq!(join.seq.as_deref(), Some("1"));
+        assert_eq!(join.seq, Some(Seq::Text("1".into())));
+        assert_eq!(parse(r#"{"seq":7,"cmd":"heartbeat"}"#).unwrap().seq, Some(Seq::Number(7)));
         assert_eq!(join.body, Command::Join { room: "r1".into(), from: None });
         assert_eq!(parse(r#"{"cmd":"heartbeat"}"#).unwrap().body, Command::Heartbeat);
         assert_eq!(parse(r#"{"cmd":"heartbeat","data":{}}"#).unwrap().body, Command::Heartbeat);
@@ -330,27 +401,33 @@ mod tests {
     #[test]
     fn bad_commands_are_refused_with_their_number_and_a_reason() {
         for (text, seq, reason) in [
-            ("", None, "not a command"),
-            ("7", None, "not a command"),
-            ("{\"cmd\":", None, "not a command"),
+            ("", None, "not JSON"),
+            ("7", None, "is an object"),
+            ("[]", None, "is an object"),
+            ("{\"cmd\":", None, "not JSON"),
+            (r#"{"seq":"1","data":{}}"#, Some("1"), "\"cmd\" is missing"),
+            (r#"{"seq":"1","cmd":7}"#, Some("1"), "\"cmd\" is a text"),
             (r#"{"seq":"2","cmd":"jion","data":{"room":"r"}}"#, Some("2"), "did you mean \"join\""),
+            (r#"{"seq":"2","cmd":"join","data":{"romo":"r"}}"#, Some("2"), "did you mean \"room\""),
             (r#"{"seq":"3","cmd":"join"}"#, Some("3"), "needs"),
-            (r#"{"seq":"4","cmd":"join","data":{"room":7}}"#, Some("4"), "not a command"),
+            (r#"{"seq":"4","cmd":"join","data":{"room":7}}"#, Some("4"), "\"room\" is a text"),
+            (r#"{"seq":"4","cmd":"join","data":7}"#, Some("4"), "\"data\" is an object"),
+            (r#"["1","join",{"room":"r"}]"#, None, "is an object"),
+            (r#"{"seq":"4","cmd":"login","data":{"appId":"x"}}"#, Some("4"), "\"appId\" is a number"),
             (r#"{"seq":"5","cmd":"join","data":{"room":"r","epoch":"e"}}"#, Some("5"), "together"),
             (
                 r#"{"seq":"6","cmd":"join","data":{"room":"r","offset":-1,"epoch":"e"}}"#,
                 Some("6"),
-                "not a command",
+                "\"offset\" is",
             ),
             (r#"{"seq":"7","cmd":"heartbeat","data":{"room":"r"}}"#, Some("7"), "takes no"),
-            (r#"{"seq":"8","cmd":"join","cmd":"join","data":{"room":"r"}}"#, None, "not a command"),
-            (r#"{"seq":"9","cmd":"join","data":{"room":"r"},"x":1}"#, Some("9"), "not a command"),
+            (r#"{"seq":"8","cmd":"join","cmd":"join","data":{"room":"r"}}"#, Some("8"), "twice"),
+            (r#"{"seq":"9","cmd":"join","data":{"room":"r"},"x":1}"#, Some("9"), "unknown member \"x\""),
+            (r#"{"seq":{},"cmd":"heartbeat"}"#, None, "\"seq\" is a text"),
         ] {
             let refused = parse(text).unwrap_err();
             assert!(refused.body.reason.contains(reason), "{text}: {}", refused.body.reason);
-            if seq.is_some() {
-                assert_eq!(refused.seq.as_deref(), seq, "{text}");
-            }
+            assert_eq!(refused.seq, seq.map(|seq| Seq::Text(seq.into())), "{text}");
         }
         let deep = format!("{}{}", "[".repeat(5000), "]".repeat(5000));
         assert!(parse(&deep).unwrap_err().body.reason.contains("deep"));

@@ -1,14 +1,18 @@
 //! How a gateway goes: paced, so that its clients do not fall upon the others all at once.
 //!
-//! The drain is cut into steps. At each step everything accepted so far is sent, and then the next share of
+//! Each client is told first when its turn will be (`reconnect`), and at its turn good-bye (1012). The drain is cut
+//! into steps. At each step everything accepted so far is sent, and then the next share of
 //! clients is told good-bye (1012). Only what is accepted between the two, in microseconds, may miss those told.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::client::CloseCode;
 
 use crate::bucket::BUCKETS;
+use crate::connection::Connection;
+use crate::frame;
 use crate::node::Parts;
 
 /// How often a share of clients is told.
@@ -28,47 +32,63 @@ const RECEIPTS: Duration = Duration::from_millis(100);
 
 /// Sends what was accepted, closes all clients over the drain time, and returns how many had to be cut.
 pub(crate) async fn run(parts: &Arc<Parts>) -> usize {
-    let clients = parts.registry.clients();
-    tracing::info!(clients, over = ?parts.settings.drain, "draining: no new clients, those here are told to reconnect");
-    let steps = (parts.settings.drain.as_millis() / STEP.as_millis()).max(1) as usize;
-    let mut ticks = tokio::time::interval(STEP);
-    let mut told = 0;
-    let mut queue = Vec::new();
-    for step in 1..=steps {
-        ticks.tick().await;
+    let mut queue = schedule(parts);
+    let told = queue.len();
+    tracing::info!(clients = told, over = ?parts.settings.drain, "draining: no new clients, those here are told to reconnect");
+    let began = Instant::now();
+    let mut steps = tokio::time::interval(STEP);
+    loop {
+        steps.tick().await;
         parts.pusher.flush().await;
-        if parts.registry.clients() == 0 {
+        while let Some((connection, _)) = queue.pop_front_if(|(_, at)| *at <= began.elapsed()) {
+            say_good_bye(parts, &connection);
+        }
+        if queue.is_empty() || parts.registry.clients() == 0 {
             break;
         }
-        // Handshakes that were under way when the drain began may still add some: look again at the last step.
-        if queue.is_empty() || step == steps {
-            queue.clear();
-            for bucket in 0..BUCKETS {
-                parts.registry.gather(bucket, 0..usize::MAX, &mut queue);
-            }
-            queue.retain(|connection| connection.closing_for().is_none());
-        }
-        let share = queue.len().div_ceil(steps - step + 1);
-        for connection in queue.drain(queue.len() - share..) {
-            connection.close(CloseCode::Leaving, "this gateway is leaving; reconnect");
-            told += 1;
-            parts.counters.closed_drain.inc();
-        }
     }
-    parts.pusher.flush().await;
+    // Handshakes that were under way when the drain began.
+    here(parts).iter().for_each(|connection| say_good_bye(parts, connection));
     let gone = async {
         while parts.registry.clients() > 0 {
             tokio::time::sleep(LOOK_EVERY).await;
         }
     };
     let _ = tokio::time::timeout(LAST_WORDS, gone).await;
-    let cut = parts.registry.clients();
-    let mut left = Vec::new();
-    (0..BUCKETS).for_each(|bucket| parts.registry.gather(bucket, 0..usize::MAX, &mut left));
+    let left = here(parts);
     left.iter().for_each(|connection| connection.cut());
     // What came since is counted as it should be: nobody is left to get it.
     parts.pusher.flush().await;
     tokio::time::sleep(RECEIPTS).await;
-    tracing::info!(told, cut, "drained");
-    cut
+    tracing::info!(told, cut = left.len(), "drained");
+    left.len()
+}
+
+/// All clients with the time at which each is told good-bye, spread evenly; each is told its own beforehand, so
+/// that it can move when it suits it.
+fn schedule(parts: &Parts) -> VecDeque<(Arc<Connection>, Duration)> {
+    let clients = here(parts);
+    let drain = parts.settings.drain;
+    let share = drain.div_f64(clients.len().max(1) as f64);
+    let timed = clients.into_iter().enumerate().map(|(place, connection)| {
+        let at = share.mul_f64(place as f64);
+        if !drain.is_zero() {
+            connection.send_control(frame::reconnect(at));
+        }
+        (connection, at)
+    });
+    timed.collect()
+}
+
+fn here(parts: &Parts) -> Vec<Arc<Connection>> {
+    let mut clients = Vec::new();
+    (0..BUCKETS).for_each(|bucket| parts.registry.gather(bucket, 0..usize::MAX, &mut clients));
+    clients
+}
+
+fn say_good_bye(parts: &Parts, connection: &Arc<Connection>) {
+    if connection.closing_for().is_none() {
+        parts.counters.closed_drain.inc();
+        connection.close(CloseCode::Leaving, "this gateway is leaving; reconnect");
+    }
 }

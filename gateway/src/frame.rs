@@ -62,6 +62,12 @@ pub(crate) fn gap(room: Option<&Group>) -> Bytes {
     json(&Gap { cmd: "gap", room: room.map(|group| &*group.name), reason: "slow" })
 }
 
+/// Tells a client when its turn to go will be.
+pub(crate) fn reconnect(after: std::time::Duration) -> Bytes {
+    let after_ms = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
+    json(&serde_json::json!({"cmd": "reconnect", "data": {"afterMs": after_ms}}))
+}
+
 /// A push frame of items that were all sent to one target: `bodies` as logic made them, from `"event"` or
 /// `"data"` on; `room` is named in each if there is one.
 pub(crate) fn push<'a>(room: Option<&str>, bodies: impl Iterator<Item = &'a Bytes> + Clone) -> Bytes {

@@ -188,6 +188,11 @@ fn ticket(query: &str, open: bool) -> Ticket {
                 Ok(app) if app > 0 => identity.app = Some(app),
                 _ => refuse(CloseCode::BadMessage, "appId is a number from 1 to 4294967295".into()),
             },
+            // Passed over, it would look as if it had been checked.
+            "token" => refuse(
+                CloseCode::BadToken,
+                "this gateway takes no tokens: it has no key to check them".into(),
+            ),
             _ => {}
         }
     }
@@ -227,6 +232,7 @@ mod tests {
         let many: String = (0..65).map(|n| format!("room=r{n}&")).collect();
         for (query, open, code) in [
             ("userId=u", false, CloseCode::BadToken),
+            ("token=x&userId=u", true, CloseCode::BadToken),
             ("room=", true, CloseCode::BadMessage),
             ("room=a%00b", true, CloseCode::BadMessage),
             ("appId=0", true, CloseCode::BadMessage),

@@ -32,6 +32,7 @@ const NAMES_PER_MESSAGE: usize = 5_000;
 #[derive(Debug, Default)]
 pub(crate) struct Routes {
     links: RwLock<Vec<Arc<Subscription>>>,
+    ever: AtomicBool,
 }
 
 /// A group that is the same as another of the same kind and name.
@@ -86,6 +87,7 @@ impl Routes {
     pub(crate) fn subscribe(self: &Arc<Self>) -> Subscribed {
         let subscription = Arc::<Subscription>::default();
         self.links.write().push(subscription.clone());
+        self.ever.store(true, Ordering::Relaxed);
         Subscribed { routes: self.clone(), subscription }
     }
 
@@ -102,6 +104,11 @@ impl Routes {
             }
         };
         tokio::time::timeout(SETTLE_TIME_MAX, all).await.is_ok()
+    }
+
+    /// Whether there ever was a link.
+    pub(crate) fn was_linked(&self) -> bool {
+        self.ever.load(Ordering::Relaxed)
     }
 
     /// How many links there are.

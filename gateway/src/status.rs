@@ -1,7 +1,6 @@
 //! What a gateway says of itself on its ops port.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use common::names::Kind;
 use common::ops;
@@ -12,13 +11,11 @@ use crate::node::Parts;
 /// Answers `/readyz` and `/statusz`.
 pub(crate) struct Status {
     parts: Arc<Parts>,
-    /// A gateway that nobody ever linked to is not ready; one that lost its links says so too.
-    ever_linked: AtomicBool,
 }
 
 impl Status {
     pub(crate) fn new(parts: Arc<Parts>) -> Self {
-        Self { parts, ever_linked: AtomicBool::new(false) }
+        Self { parts }
     }
 }
 
@@ -32,12 +29,13 @@ impl ops::Status for Status {
         if parts.registry.clients() >= parts.settings.max_connections {
             reasons.push(format!("full: {} connections", parts.settings.max_connections));
         }
-        if parts.routes.links() > 0 {
-            self.ever_linked.store(true, Ordering::Relaxed);
-        } else if self.ever_linked.load(Ordering::Relaxed) {
-            reasons.push("no link: every logic node is gone".to_owned());
-        } else {
-            reasons.push("no link: no logic node has come yet".to_owned());
+        if parts.routes.links() == 0 {
+            let why = if parts.routes.was_linked() {
+                "every logic node is gone"
+            } else {
+                "no logic node has come yet"
+            };
+            reasons.push(format!("no link: {why}"));
         }
         reasons
     }

@@ -99,13 +99,18 @@ impl Tap {
         }
     }
 
-    /// Whether the head that names `Transfer-Encoding` is seen to be without `Content-Length`.
-    /// What cannot be seen is not trusted: pipelined behind another request, or longer than the tap.
-    fn is_clean_of_content_length(&self) -> bool {
+    /// Whether the head of a request that names `Transfer-Encoding` is seen whole, and without
+    /// `Content-Length`. What cannot be seen is not trusted: a head that began before the last answer, or is
+    /// longer than the tap. Whole is a head that begins with the request's own line and has as many fields as
+    /// hyper found; hyper takes the length away, so it finds one less where there was one.
+    fn is_clean_of_content_length(&self, method: &str, fields: usize) -> bool {
         let lower = self.0.lock().bytes.to_ascii_lowercase();
-        let Some(named) = find(&lower, b"\ntransfer-encoding") else { return false };
-        let Some(end) = head_end(&lower[named..]) else { return false };
-        find(&lower[..named + end], b"\ncontent-length").is_none()
+        let begins = lower.strip_prefix(method.to_ascii_lowercase().as_bytes());
+        let Some(end) = head_end(&lower).filter(|_| begins.is_some_and(|rest| rest.starts_with(b" "))) else {
+            return false;
+        };
+        let lines = lower[..end].iter().filter(|byte| **byte == b'\n').count();
+        lines == fields && find(&lower[..end], b"\ncontent-length").is_none()
     }
 }
 
@@ -134,7 +139,10 @@ pub(super) fn check<B>(request: &Request<B>, tap: &Tap) -> Result<(), Problem> {
     if hosts > 1 {
         return bad("host_repeated", "a request has one Host header (RFC 9112 section 3.2)");
     }
-    if request.headers().contains_key(header::TRANSFER_ENCODING) && !tap.is_clean_of_content_length() {
+    let fields = request.headers().len();
+    if request.headers().contains_key(header::TRANSFER_ENCODING)
+        && !tap.is_clean_of_content_length(request.method().as_str(), fields)
+    {
         let detail = "Transfer-Encoding together with Content-Length, or pipelined behind another request: \
                       send one of them, on a connection that waits for its answers (RFC 9112 section 6.1)";
         return bad("ambiguous_length", detail);
@@ -205,19 +213,32 @@ mod tests {
         tap
     }
 
+    fn is_clean(raw: &str, fields: usize) -> bool {
+        tapped(raw).is_clean_of_content_length("POST", fields)
+    }
+
     #[test]
     fn both_lengths_are_seen_in_either_order_and_case() {
         let clean = "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n";
-        assert!(tapped(clean).is_clean_of_content_length());
+        assert!(is_clean(clean, 2));
         let next = format!("{clean}0\r\n\r\nPOST / HTTP/1.1\r\nContent-Length: 3\r\n\r\n");
-        assert!(tapped(&next).is_clean_of_content_length(), "the next request's length is not ours");
+        assert!(is_clean(&next, 2), "the next request's length is not ours");
         for (first, second) in [
             ("Content-Length: 3", "Transfer-Encoding: chunked"),
             ("transfer-encoding: chunked", "CONTENT-LENGTH: 3"),
         ] {
             let raw = format!("POST / HTTP/1.1\r\nHost: x\r\n{first}\r\n{second}\r\n\r\n");
-            assert!(!tapped(&raw).is_clean_of_content_length(), "{raw}");
+            assert!(!is_clean(&raw, 2) && !is_clean(&raw, 3), "{raw}");
         }
-        assert!(!tapped("").is_clean_of_content_length(), "what was not seen is not trusted");
+    }
+
+    #[test]
+    fn a_head_that_is_not_seen_whole_is_not_trusted() {
+        assert!(!is_clean("", 1));
+        // Its first part, with the length, came before the last answer; what is left is made to look whole.
+        assert!(!is_clean("Host: x\r\nTransfer-Encoding: chunked\r\n\r\n", 2));
+        let value = "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n";
+        assert!(!is_clean(value, 3), "a line that ends a field of the first part");
+        assert!(!is_clean("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n", 1), "no end");
     }
 }

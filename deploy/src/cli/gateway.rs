@@ -123,6 +123,13 @@ impl Args {
                  or --insecure on a network that you trust",
             ));
         }
+        if !self.insecure {
+            return Err(Failure::config(
+                "this release checks no client tokens yet, so a gateway cannot know who its clients are and would refuse \
+                 them all.\nStart it with --insecure, which believes what clients say of themselves; a link secret that is \
+                 given is demanded all the same",
+            ));
+        }
         if self.silence <= self.flow.heartbeat {
             return Err(Failure::config(
                 "--silence must be longer than --heartbeat, or clients are closed before they are pinged",

@@ -9,7 +9,7 @@ use common::backoff::Backoff;
 use common::client::{Hello, Incoming};
 use futures_util::{SinkExt, StreamExt};
 use tokio::net::TcpStream;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::{self, Message, protocol::WebSocketConfig};
 
@@ -155,11 +155,11 @@ async fn open(url: &str, address: &str) -> Result<Socket, Failure> {
 /// Prints until the connection is over; says also whether the gateway had greeted us.
 async fn listen(socket: &mut Socket, address: &str, printer: &mut Printer) -> Result<(Over, bool), Failure> {
     let mut greeted = false;
-    let mut after = Duration::ZERO;
+    let mut turn = Instant::now();
     // Until the hello says how often the gateway pings.
     let mut silence_max = Duration::from_secs(60);
     loop {
-        let lost = |why: String| Over::Lost { why, after };
+        let lost = |why: String| Over::Lost { why, after: turn.saturating_duration_since(Instant::now()) };
         let text = match timeout(silence_max, socket.next()).await {
             Err(_) => return Ok((lost(format!("{address} is silent")), greeted)),
             Ok(None) => return Ok((lost(format!("{address} closed")), greeted)),
@@ -202,7 +202,8 @@ async fn listen(socket: &mut Socket, address: &str, printer: &mut Printer) -> Re
                     ));
                 }
             }
-            "reconnect" => after = print::reconnect_after(message.data),
+            // It counts from now: when the good-bye comes at that time, nothing of it is left.
+            "reconnect" => turn = Instant::now() + print::reconnect_after(message.data),
             _ => output::note(&format!("tidegate tail: {text}")),
         }
     }

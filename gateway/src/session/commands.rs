@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use common::client::{CloseCode, Command, Numbered, Position, Refused, Reply, Response};
+use common::client::{CloseCode, Command, Numbered, Position, Refused, Reply, Response, Seq};
 use common::names;
 use serde_json::{Value, json};
 
@@ -47,7 +47,7 @@ pub(super) fn hear(
                 let words = "too many messages that are not commands";
                 return Step::End(Some((CloseCode::BadMessage, words.into())));
             }
-            connection.send_control(reply(seq.as_deref(), &cmd, Err((code, reason))));
+            connection.send_control(reply(seq.as_ref(), &cmd, Err((code, reason))));
             Step::Again
         }
     }
@@ -59,7 +59,7 @@ async fn answer(command: Numbered<Command>, local: Local, connection: Arc<Connec
     let name = name(&body);
     let outcome = carry_out(body, local, &parts).await;
     if seq.is_some() || outcome.is_err() {
-        connection.send_control(reply(seq.as_deref(), name, outcome));
+        connection.send_control(reply(seq.as_ref(), name, outcome));
     }
 }
 
@@ -72,7 +72,7 @@ fn name(command: &Command) -> &'static str {
     }
 }
 
-fn reply(seq: Option<&str>, cmd: &str, outcome: Outcome) -> bytes::Bytes {
+fn reply(seq: Option<&Seq>, cmd: &str, outcome: Outcome) -> bytes::Bytes {
     let (code, code_msg, data) = match &outcome {
         Ok(data) => (200, "Success", data.clone()),
         Err((code, reason)) => (*code, reason.as_str(), None),

@@ -153,9 +153,14 @@ async fn a_drain_is_paced_and_ends_with_everyone_told() {
     let began = std::time::Instant::now();
     gateway.shutdown.start_drain();
     let closes = clients.into_iter().map(|mut client| async move {
+        let told = client.next().await;
+        assert_eq!(told["cmd"], "reconnect", "{told}");
+        let after = Duration::from_millis(told["data"]["afterMs"].as_u64().unwrap());
         let (code, _) = client.closed().await;
         assert_eq!(code, 1012);
-        began.elapsed()
+        let (waited, early) = (began.elapsed(), Duration::from_millis(50));
+        assert!(waited + early > after, "closed after {waited:?}, told {after:?}");
+        waited
     });
     let mut times: Vec<_> = futures_util::future::join_all(closes).await;
     times.sort_unstable();
