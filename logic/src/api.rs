@@ -124,8 +124,9 @@ fn json(status: StatusCode, body: &impl Serialize) -> Result<Answer, Problem> {
 fn media_type(head: &Head, takes: &'static [&'static str]) -> Result<&'static str, Problem> {
     let headers = &head.headers;
     let refuse = |what: &str| {
-        let takes = takes.join(" or ");
-        let detail = format!("{what}; this path takes {takes} in UTF-8 (curl: -H 'content-type: {}')", takes);
+        let flags: Vec<_> = takes.iter().map(|known| format!("-H 'content-type: {known}'")).collect();
+        let (takes, flags) = (takes.join(" or "), flags.join(" or "));
+        let detail = format!("{what}; this path takes {takes} in UTF-8 (curl: {flags})");
         Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", detail))
     };
     if headers.get(header::CONTENT_ENCODING).is_some_and(|coding| coding != "identity") {

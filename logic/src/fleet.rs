@@ -49,11 +49,14 @@ struct Member {
 
 impl Member {
     fn is_named(&self, now: Instant) -> bool {
-        self.is_listed
-            || !self.resolved.is_empty()
-            || self.leased_until.is_some_and(|until| until > now)
+        let seen = self.view.seen();
+        let is_announced = if seen.is_leaving() {
             // It said that it goes: it is forgotten once its link ends.
-            || (self.view.is_leaving() && self.view.seen().state == State::Linked)
+            seen.state == State::Linked
+        } else {
+            self.leased_until.is_some_and(|until| until > now)
+        };
+        self.is_listed || !self.resolved.is_empty() || is_announced
     }
 }
 
@@ -80,7 +83,7 @@ impl Fleet {
     }
 
     /// Adds the gateways of the list, which stay.
-    pub(crate) fn list(&self, addresses: &[String]) {
+    pub(crate) fn list(self: &Arc<Self>, addresses: &[String]) {
         for address in addresses {
             self.name(address, &Source::List);
         }
@@ -90,7 +93,7 @@ impl Fleet {
     ///
     /// # Errors
     /// [`NotTaken`].
-    pub(crate) fn announce(&self, said: &Announcement, peer: SocketAddr) -> Result<(), NotTaken> {
+    pub(crate) fn announce(self: &Arc<Self>, said: &Announcement, peer: SocketAddr) -> Result<(), NotTaken> {
         common::names::check(&said.name).map_err(|bad| NotTaken::Bad("/name", bad.to_string()))?;
         let address = reachable(&said.ingress, peer.ip()).map_err(|bad| NotTaken::Bad("/ingress", bad))?;
         if said.leaving {
@@ -143,7 +146,7 @@ impl Fleet {
         }
     }
 
-    fn resolved(&self, name: &str, found: &BTreeSet<SocketAddr>) {
+    fn resolved(self: &Arc<Self>, name: &str, found: &BTreeSet<SocketAddr>) {
         let found: BTreeSet<String> = found.iter().map(SocketAddr::to_string).collect();
         for (address, member) in &mut *self.members.lock() {
             if !found.contains(&**address) {
@@ -157,7 +160,7 @@ impl Fleet {
     }
 
     /// Somebody names a gateway; whether there was a place for it.
-    fn name(&self, address: &str, source: &Source<'_>) -> bool {
+    fn name(self: &Arc<Self>, address: &str, source: &Source<'_>) -> bool {
         let mut members = self.members.lock();
         let is_new = !members.contains_key(address);
         if is_new && members.len() >= GATEWAYS_MAX {
@@ -183,6 +186,7 @@ impl Fleet {
                 address: Arc::from(address),
                 view: member.view.clone(),
                 shared: self.shared.clone(),
+                fleet: self.clone(),
                 forgotten: member.forgotten.clone(),
             };
             // Under the lock of the members, so that the roster knows what they know.
@@ -190,6 +194,13 @@ impl Fleet {
             self.shared.tasks.spawn(link.run());
         }
         true
+    }
+
+    /// A link ends. If its gateway said that it goes, it is forgotten before a push can find it without one.
+    pub(crate) fn link_ends(&self, view: &View, hung_up: bool) {
+        if view.ends(hung_up) {
+            self.sweep(Instant::now());
+        }
     }
 
     /// Forgets the gateways that nobody names any more.

@@ -24,6 +24,7 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::counters::{self, LinkCounters};
+use crate::fleet::Fleet;
 use crate::publish::Publisher;
 use view::{State, View};
 
@@ -75,6 +76,8 @@ pub(crate) struct Link {
     pub(crate) view: Arc<View>,
     /// What all links share.
     pub(crate) shared: Arc<Shared>,
+    /// Hears of the link's end.
+    pub(crate) fleet: Arc<Fleet>,
     /// The gateway is known no more.
     pub(crate) forgotten: CancellationToken,
 }
@@ -109,7 +112,7 @@ impl Link {
             connects.inc();
             let since = Instant::now();
             let trouble = Box::pin(self.attempt(&mut ended)).await;
-            if trouble == Trouble::Over {
+            if trouble == Trouble::Over || self.forgotten.is_cancelled() {
                 return;
             }
             if self.view.was_up_since(since.into_std(), WELL_AFTER) {
@@ -119,8 +122,6 @@ impl Link {
                 Trouble::Refused(_) | Trouble::Duplicate(_) => {
                     REFUSED_WAIT.mul_f64(0.75 + 0.5 * random.f64())
                 }
-                // Forgotten before this is over.
-                _ if self.view.is_leaving() => REFUSED_WAIT,
                 _ => backoff.next(&mut random),
             };
             self.note(&trouble);

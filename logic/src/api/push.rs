@@ -102,7 +102,10 @@ async fn keyed(api: &Api, form: Form, key: String, body: Bytes) -> Result<Answer
         }
         Begin::OtherBody => {
             let secs = KEPT.as_secs();
-            let detail = format!("this Idempotency-Key was used for another call in the last {secs} s");
+            let detail = format!(
+                "this Idempotency-Key was used for another call in the last {secs} s; the same call has the same \
+                 path and the same bytes as its body, white space included"
+            );
             return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "idempotency_mismatch", detail));
         }
         Begin::New(using) => using,

@@ -35,11 +35,14 @@ struct Entered<'a> {
     link: &'a Link,
     id: LinkId,
     outbox: Arc<Outbox>,
+    /// We end it, for the gateway is silent or stalled.
+    is_given_up: bool,
 }
 
 impl Drop for Entered<'_> {
     fn drop(&mut self) {
         let shared = &self.link.shared;
+        self.link.fleet.link_ends(&self.link.view, !self.is_given_up);
         if let Some(remains) = shared.publisher.link_down(&self.link.address, self.id, &self.outbox) {
             let publisher = shared.publisher.clone();
             shared.tasks.spawn(async move { publisher.clean(remains).await });
@@ -70,7 +73,7 @@ impl Link {
                 ));
             }
         };
-        let up = match self.enter(&greeted) {
+        let mut up = match self.enter(&greeted) {
             Ok(up) => up,
             Err(trouble) => return trouble,
         };
@@ -83,7 +86,10 @@ impl Link {
             trouble = self.control(&mut greeted.control, up.id, &heard) => trouble,
             trouble = write(&mut greeted.data.send, &up.outbox, &sent) => trouble,
             trouble = self.read(greeted.data.receive, greeted.data.inbound, up.id, &received) => trouble,
-            trouble = self.watch(&heard, &up.outbox) => trouble,
+            trouble = self.watch(&heard, &up.outbox) => {
+                up.is_given_up = true;
+                trouble
+            }
         };
         if trouble == Trouble::Over {
             // Said, so that the gateway knows it for an end and not for an accident.
@@ -107,7 +113,7 @@ impl Link {
         };
         self.view.is_up(greeted.hello.clone());
         tracing::info!(gateway = %peer.name, address = %self.address, "linked");
-        Ok(Entered { link: self, id, outbox })
+        Ok(Entered { link: self, id, outbox, is_given_up: false })
     }
 
     /// The control stream, both ways.

@@ -51,7 +51,14 @@ pub(crate) struct Seen {
     /// What it holds.
     pub(crate) stats: Stats,
     up: Option<(Instant, Instant)>,
-    is_leaving: bool,
+    said_leaving: bool,
+}
+
+impl Seen {
+    /// Whether the gateway goes: it said so, or drains.
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.said_leaving || self.stats.draining
+    }
 }
 
 impl View {
@@ -64,7 +71,7 @@ impl View {
             hello: None,
             stats: Stats::default(),
             up: None,
-            is_leaving: false,
+            said_leaving: false,
         }))
     }
 
@@ -78,7 +85,7 @@ impl View {
         let mut seen = self.0.lock();
         let now = Instant::now();
         (seen.state, seen.since, seen.reason, seen.up) = (State::Linked, now, None, Some((now, now)));
-        (seen.hello, seen.stats) = (Some(hello), Stats::default());
+        (seen.hello, seen.stats, seen.said_leaving) = (Some(hello), Stats::default(), false);
     }
 
     /// The gateway said what it holds.
@@ -88,6 +95,17 @@ impl View {
         if let Some((_, last)) = &mut seen.up {
             *last = Instant::now();
         }
+    }
+
+    /// The link ends; why is told later. Whether the gateway had said that it goes.
+    ///
+    /// One that drains has gone if it `hung_up`; one that only became silent may still have clients.
+    pub(crate) fn ends(&self, hung_up: bool) -> bool {
+        let mut seen = self.0.lock();
+        seen.said_leaving |= hung_up && seen.stats.draining;
+        (seen.state, seen.since, seen.reason) = (State::Lost, Instant::now(), None);
+        seen.stats = Stats::default();
+        seen.said_leaving
     }
 
     /// There is no link. Whether that, or its reason, is news.
@@ -105,12 +123,7 @@ impl View {
 
     /// The gateway said that it goes, or that it stays after all.
     pub(crate) fn leaves(&self, is_leaving: bool) {
-        self.0.lock().is_leaving = is_leaving;
-    }
-
-    /// Whether the gateway goes: its link is used to its end and not opened again.
-    pub(crate) fn is_leaving(&self) -> bool {
-        self.0.lock().is_leaving
+        self.0.lock().said_leaving = is_leaving;
     }
 
     /// Whether the link came up since `since` and then was well for some time.

@@ -104,6 +104,11 @@ async fn bad_requests() {
         assert_eq!(status == 405, answer.head.contains("\r\nallow: "), "{answer:?}");
         assert!(answer.head.contains("x-request-id: "), "{answer:?}");
     }
+    let answer = logic.post("/v1/push/batch", "content-type: text/plain\r\n", ALL).await;
+    answer.expect(415, "unsupported_media_type");
+    for flag in ["-H 'content-type: application/json'", "-H 'content-type: application/x-ndjson'"] {
+        assert!(answer.body.contains(flag), "{flag} can be pasted: {answer:?}");
+    }
     for good in ["application/json;charset=UTF-8", "Application/JSON ; charset=\"utf-8\""] {
         assert_eq!(
             call(logic.api, post(&format!("content-type: {good}\r\n")).as_bytes()).await.status,

@@ -61,6 +61,8 @@ pub(crate) enum Event {
 pub(crate) enum Order {
     Say(Receipts),
     Routes(Routes),
+    /// Its signs of life say that it drains.
+    Drain,
     HangUp,
 }
 
@@ -211,6 +213,7 @@ async fn talk(
     let (mut down, mut deliveries) = (Inbound::default(), Inbound::default());
     let mut alive = interval(Duration::from_millis(100));
     let mut order = order.lock().await;
+    let mut draining = false;
     loop {
         tokio::select! {
             received = stream::receive(&mut control.1, &mut down) => {
@@ -239,10 +242,11 @@ async fn talk(
             order = order.recv() => match order? {
                 Order::Say(receipts) => say_receipts(&mut data.0, receipts).await?,
                 Order::Routes(routes) => say_control(&mut control.0, control_up::Body::Routes(routes)).await?,
+                Order::Drain => draining = true,
                 Order::HangUp => return None,
             },
             _ = alive.tick(), if manner.says_it_lives => {
-                let stats = Stats { clients: 3, users: 2, rooms: 1, draining: false };
+                let stats = Stats { clients: 3, users: 2, rooms: 1, draining };
                 say_control(&mut control.0, control_up::Body::Stats(stats)).await?;
             }
         }

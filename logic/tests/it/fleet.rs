@@ -1,10 +1,13 @@
 //! Which gateways there are: announced, looked up, named twice.
 
+use std::time::Duration;
+
 use common::link::secret::Secret;
 use logic::Settings;
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
-use crate::fake::{Fake, Manner};
+use crate::fake::{Fake, Manner, Order};
 use crate::rig::{self, logic, quick};
 
 const PATH: &str = "/v1/link/announce";
@@ -24,9 +27,40 @@ async fn an_announced_gateway_is_linked_until_it_leaves() {
     assert_eq!(logic.post(PATH, "", &leaving).await.status, 200);
     let stays = logic.gateway_is("linked").await;
     assert_eq!(stays["gateway"], "gw", "its clients still want what is pushed");
-    gateway.order(crate::fake::Order::HangUp).await;
+    gateway.order(Order::HangUp).await;
     logic.until("/v1/gateways", |list| list.as_array()?.is_empty().then_some(())).await;
     logic.push(r#"{"to":{"all":true},"data":1}"#).await.expect(503, "no_gateway");
+}
+
+#[tokio::test]
+async fn a_gateway_that_said_that_it_goes_is_never_missed() {
+    for says_leaving in [true, false] {
+        let mut gateway = Fake::start(Manner { holds: Some(Vec::new()), ..Manner::default() }).await;
+        let logic = logic(&[]).await;
+        let said = |more: &str| format!(r#"{{"name":"gw","ingress":"{}"{more}}}"#, gateway.address);
+        let (here, leaving) = (said(""), said(r#","leaving":true"#));
+        assert_eq!(logic.post(PATH, "", &here).await.status, 200);
+        gateway.linked().await;
+        if says_leaving {
+            assert_eq!(logic.post(PATH, "", &leaving).await.status, 200);
+        } else {
+            gateway.order(Order::Drain).await;
+            logic
+                .until("/v1/gateways", |list| list[0]["draining"].as_bool().filter(|draining| *draining))
+                .await;
+        }
+        gateway.order(Order::HangUp).await;
+        let gone = async {
+            loop {
+                let answer = logic.push(r#"{"to":{"room":"r"},"data":1}"#).await;
+                if answer.code() == "no_gateway" {
+                    return;
+                }
+                assert!(answer.status == 202 && answer.body.contains(r#""failed":[]"#), "{answer:?}");
+            }
+        };
+        timeout(Duration::from_secs(10), gone).await.expect("forgotten");
+    }
 }
 
 #[tokio::test]

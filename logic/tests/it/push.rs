@@ -182,7 +182,9 @@ async fn the_same_key_gives_the_same_answer() {
         (again.status, &again.json()["id"], &again.json()["replayed"]),
         (202, &first["id"], &json!(true))
     );
-    logic.post("/v1/push", key, r#"{"to":{"all":true},"data":2}"#).await.expect(422, "idempotency_mismatch");
+    let other = logic.post("/v1/push", key, r#"{"to":{"all":true},"data":2}"#).await;
+    other.expect(422, "idempotency_mismatch");
+    assert!(other.body.contains("same bytes"), "{other:?}");
     let bad = "idempotency-key: \r\n";
     logic.post("/v1/push", bad, ALL).await.expect(400, "invalid_idempotency_key");
     gateway.delivery().await;

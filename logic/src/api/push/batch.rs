@@ -16,7 +16,12 @@ pub(super) const PUSHES_MAX: usize = 1000;
 pub(super) fn array(body: &[u8]) -> Result<Vec<Push<'_>>, Problem> {
     // One deeper than a push: the array itself.
     let text = body_text(body, JSON_DEPTH_MAX + 1)?;
-    let elements: Vec<&RawValue> = serde_json::from_str(text).map_err(|error| not_json(&error))?;
+    let object = (
+        '{',
+        "a batch is an array of pushes, or has content-type application/x-ndjson and one push on each line",
+    );
+    let elements: Vec<&RawValue> =
+        serde_json::from_str(text).map_err(|error| not_json(&error, text, object))?;
     check(elements.into_iter().map(|raw| (raw, String::new())))
 }
 
@@ -24,18 +29,26 @@ pub(super) fn array(body: &[u8]) -> Result<Vec<Push<'_>>, Problem> {
 pub(super) fn lines(body: &[u8]) -> Result<Vec<Push<'_>>, Problem> {
     let text = body_text(body, JSON_DEPTH_MAX)?;
     let mut pushes = Vec::new();
+    let mut broken = None;
     for (number, line) in (1..).zip(text.split('\n')).filter(|(_, line)| !line.trim().is_empty()) {
-        let raw: &RawValue = serde_json::from_str(line).map_err(|error| {
-            let mut problem = Problem::fault(format!("/{}", pushes.len()), format!("line {number}: {error}"));
-            problem.code = "invalid_json";
-            problem
-        })?;
-        pushes.push((raw, format!("line {number}: ")));
-        if pushes.len() > PUSHES_MAX {
+        match serde_json::from_str::<&RawValue>(line) {
+            Ok(raw) => pushes.push((raw, format!("line {number}: "))),
+            Err(error) => {
+                let at = format!("/{}", pushes.len());
+                broken = Some(Problem::fault(at, format!("line {number}: {error}")));
+            }
+        }
+        if broken.is_some() || pushes.len() > PUSHES_MAX {
             break;
         }
     }
-    check(pushes.into_iter())
+    let Some(mut broken) = broken else { return check(pushes.into_iter()) };
+    broken.code = "invalid_json";
+    // The first bad line is told, and it may be one that is JSON.
+    if !pushes.is_empty() {
+        check(pushes.into_iter())?;
+    }
+    Err(broken)
 }
 
 fn check<'a>(
@@ -85,6 +98,30 @@ mod tests {
         assert_eq!(lines(format!("{good}\r\n\n{good}").as_bytes()).unwrap().len(), 2);
         let problem = lines(format!("{good}\n{{").as_bytes()).unwrap_err();
         assert_eq!((problem.code, &*problem.errors[0].pointer), ("invalid_json", "/1"));
+        let problem = lines(b"\n{").unwrap_err();
+        assert_eq!((problem.code, &*problem.errors[0].pointer), ("invalid_json", "/0"));
+    }
+
+    #[test]
+    fn of_two_bad_lines_the_first_is_told() {
+        let bad = r#"{"to":{"room":""},"data":1}"#;
+        for (body, first) in
+            [(format!("{bad}\n{{"), "line 1: is empty"), (format!("{{\n{bad}"), "line 1: EOF")]
+        {
+            let problem = lines(body.as_bytes()).unwrap_err();
+            assert!(problem.errors[0].detail.starts_with(first), "{body}: {:?}", problem.errors);
+        }
+    }
+
+    #[test]
+    fn a_body_of_the_other_form_is_told_which_forms_there_are() {
+        let push = r#"{"to":{"all":true},"data":1}"#;
+        for body in [push.to_owned(), format!("{push}\n{push}\n")] {
+            let problem = array(body.as_bytes()).unwrap_err();
+            assert_eq!(problem.code, "invalid_request");
+            let detail = &problem.errors[0].detail;
+            assert!(detail.contains("an array") && detail.contains("application/x-ndjson"), "{detail}");
+        }
     }
 
     #[test]

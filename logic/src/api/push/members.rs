@@ -14,6 +14,9 @@ use serde_json::value::RawValue;
 /// Members that an object of ours may have, known or not: an object of a million members costs nothing.
 const MEMBERS_MAX: usize = 64;
 
+/// Longest number that is said again to who gave it: more than any of 64 bits.
+const SHOWN_BYTES_MAX: usize = 24;
+
 /// The members of an object, in their order; none twice.
 #[derive(Debug)]
 pub(super) struct Members<'a>(pub(super) Vec<(Cow<'a, str>, &'a RawValue)>);
@@ -87,7 +90,12 @@ pub(super) fn boolean(raw: &RawValue) -> Result<bool, String> {
 pub(super) fn whole(raw: &RawValue, least: u64, most: u64) -> Result<u64, String> {
     let number = raw.get().parse::<u64>().ok().filter(|number| (least..=most).contains(number));
     number.ok_or_else(|| {
-        let given = if kind(raw) == "a number" { "this number" } else { kind(raw) };
+        // Numbers have no length that JSON limits.
+        let given = match (kind(raw), raw.get()) {
+            ("a number", number) if number.len() <= SHOWN_BYTES_MAX => number,
+            ("a number", _) => "this number",
+            (kind, _) => kind,
+        };
         format!("must be a whole number from {least} to {most}, not {given}")
     })
 }

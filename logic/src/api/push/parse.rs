@@ -86,8 +86,13 @@ pub(super) fn body_text(body: &[u8], depth_max: usize) -> Result<&str, Problem> 
 }
 
 /// A parser's error, as an answer: what is no JSON at all, and what is JSON of the wrong shape.
-pub(super) fn not_json(error: &serde_json::Error) -> Problem {
-    let mut problem = Problem::fault("", error.to_string());
+///
+/// `other` is the shape that callers take for ours: the byte that it begins with, and what to do about it.
+pub(super) fn not_json(error: &serde_json::Error, text: &str, other: (char, &str)) -> Problem {
+    let (begin, advice) = other;
+    let is_other = error.is_data() && text.trim_start().starts_with(begin);
+    let mut problem =
+        Problem::fault("", if is_other { format!("{error}; {advice}") } else { error.to_string() });
     if !error.is_data() {
         problem.code = "invalid_json";
     }
@@ -97,7 +102,8 @@ pub(super) fn not_json(error: &serde_json::Error) -> Problem {
 /// Parses a body that is one push.
 pub(super) fn one(body: &[u8]) -> Result<Push<'_>, Problem> {
     let text = body_text(body, JSON_DEPTH_MAX)?;
-    let members = serde_json::from_str(text).map_err(|error| not_json(&error))?;
+    let array = ('[', "an array of pushes goes to /v1/push/batch");
+    let members = serde_json::from_str(text).map_err(|error| not_json(&error, text, array))?;
     push(&members).map_err(Faults::problem)
 }
 

@@ -61,7 +61,10 @@ fn what_is_wrong_is_said_at_its_place() {
         (r#"{"to":{"all":true},"data":1,"a/b~":1}"#.to_owned(), "/a~1b~0", "is unknown"),
         (r#"{"to":{"all":true},"data":1,"appId":0}"#.to_owned(), "/appId", "whole number"),
         (r#"{"to":{"all":true},"data":1,"appId":4294967296}"#.to_owned(), "/appId", "whole number"),
-        (r#"{"to":{"all":true},"data":1,"ttlMs":1.5}"#.to_owned(), "/ttlMs", "whole number"),
+        (r#"{"to":{"all":true},"data":1,"ttlMs":1.5}"#.to_owned(), "/ttlMs", "not 1.5"),
+        (r#"{"to":{"all":true},"data":1,"ttlMs":0}"#.to_owned(), "/ttlMs", "not 0"),
+        (r#"{"to":{"all":true},"data":1,"ttlMs":-1}"#.to_owned(), "/ttlMs", "not -1"),
+        (format!(r#"{{"to":{{"all":true}},"data":1,"ttlMs":{}}}"#, "9".repeat(99)), "/ttlMs", "this number"),
         (r#"{"to":{"all":true},"data":1,"ttlMs":"1"}"#.to_owned(), "/ttlMs", "not a string"),
         (r#"{"to":{"all":true},"data":1,"ttlMs":86400001}"#.to_owned(), "/ttlMs", "to 86400000"),
         (r#"{"to":{"all":true},"data":1,"urgent":1}"#.to_owned(), "/urgent", "true or false"),
@@ -69,6 +72,7 @@ fn what_is_wrong_is_said_at_its_place() {
         (r#"{"to":{"all":true},"data":1,"event":null}"#.to_owned(), "/event", "not null"),
         (r#"{"to":{"all":true},"data":1,"exceptClients":["x"]}"#.to_owned(), "/exceptClients/0", "not an id"),
         ("[]".to_owned(), "", "expected an object"),
+        (r#"[{"to":{"all":true},"data":1}]"#.to_owned(), "", "/v1/push/batch"),
     ];
     for (body, pointer, words) in cases {
         let problem = one(body.as_bytes()).unwrap_err();
