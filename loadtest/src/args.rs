@@ -35,8 +35,9 @@ pub(crate) struct RunArgs {
     /// Clients to open
     #[arg(long, default_value_t = 1_000)]
     clients: u32,
-    /// Where clients connect; repeatable, clients spread over all of them evenly
-    #[arg(long = "gateway", value_name = "URL", default_value = "ws://127.0.0.1:7200")]
+    /// Where clients connect; repeatable, clients spread over all of them evenly [default: all gateways that
+    /// the logic nodes have links to, by the clientUrl in their GET /v1/gateways]
+    #[arg(long = "gateway", value_name = "URL")]
     gateways: Vec<String>,
     /// Where pushes go; repeatable, pushes take turns
     #[arg(long = "logic", value_name = "URL", default_value = "http://127.0.0.1:7100")]
@@ -56,8 +57,8 @@ pub(crate) struct RunArgs {
     /// For how long to publish
     #[arg(long, default_value = "10s", value_parser = humantime::parse_duration)]
     duration: Duration,
-    /// Bytes of each push's data
-    #[arg(long, default_value_t = 200)]
+    /// Size of each push's data: bytes, or as in 64KiB
+    #[arg(long, default_value = "200", value_parser = read_size)]
     size: usize,
     /// Weights of the targets: all, room, user, client, rooms
     #[arg(long, default_value_t = Mix::default())]
@@ -113,6 +114,13 @@ fn read_key(path: &str) -> Result<String, String> {
     if visible { Ok(key.to_owned()) } else { Err("the file holds no key of visible ASCII characters".into()) }
 }
 
+/// A size as the documentation writes sizes.
+fn read_size(text: &str) -> Result<usize, String> {
+    let size: bytesize::ByteSize =
+        text.parse().map_err(|_| "sizes are written 200, 4KiB, 64KiB".to_owned())?;
+    usize::try_from(size.as_u64()).map_err(|error| error.to_string())
+}
+
 impl RunArgs {
     /// What to run, and where its report goes.
     pub(crate) fn split(self) -> (Plan, Output) {
@@ -161,5 +169,15 @@ mod tests {
             Plan { gateways: plan.gateways.clone(), logics: plan.logics.clone(), ..Plan::default() };
         assert_eq!(format!("{plan:?}"), format!("{defaults:?}"));
         assert_eq!(plan.check(), Ok(()));
+    }
+
+    #[test]
+    fn sizes_are_read_as_they_are_written() {
+        for (text, bytes) in [("200", 200), ("64KiB", 65_536), ("100KiB", 102_400), ("1kB", 1_000)] {
+            assert_eq!(read_size(text), Ok(bytes), "{text}");
+        }
+        for bad in ["", "KiB", "-1", "64Kix"] {
+            assert!(read_size(bad).is_err(), "{bad:?}");
+        }
     }
 }

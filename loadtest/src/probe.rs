@@ -125,8 +125,27 @@ fn read_hello(text: &[u8]) -> Result<Hello, String> {
     })
 }
 
-/// Asks a logic node for the gateways it knows: their names, and where clients reach them.
-pub(crate) async fn logic(caller: &mut Caller, url: &str) -> Result<Vec<(String, String)>, String> {
+/// A gateway as a logic node knows it.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Known {
+    name: String,
+    /// Where clients reach it, if the node was told so.
+    pub(crate) url: Option<String>,
+    is_linked: bool,
+    is_draining: bool,
+    /// The node has not yet found out whether it is there.
+    pub(crate) is_new: bool,
+}
+
+impl Known {
+    /// Whether clients may connect to it and are then reached.
+    pub(crate) fn is_open(&self) -> bool {
+        self.url.is_some() && self.is_linked && !self.is_draining
+    }
+}
+
+/// Asks a logic node for the gateways it knows.
+pub(crate) async fn logic(caller: &mut Caller, url: &str) -> Result<Vec<Known>, String> {
     let asked = tokio::time::timeout(PROBE_TIME_MAX, Box::pin(caller.read("/v1/gateways"))).await;
     let body = asked.unwrap_or_else(|_| Err("it says nothing within 5 s".into()));
     let body = body.map_err(|why| format!("logic {url}: {why}"))?;
@@ -138,13 +157,21 @@ pub(crate) async fn logic(caller: &mut Caller, url: &str) -> Result<Vec<(String,
 }
 
 /// Objects with a `clientUrl` and a name, wherever they stand.
-fn collect_gateways(value: &Value, found: &mut Vec<(String, String)>) {
+fn collect_gateways(value: &Value, found: &mut Vec<Known>) {
     match value {
         Value::Array(values) => values.iter().for_each(|value| collect_gateways(value, found)),
         Value::Object(members) => {
             let text = |name: &str| members.get(name).and_then(Value::as_str).map(str::to_owned);
-            match (text("name").or_else(|| text("gateway")).or_else(|| text("id")), text("clientUrl")) {
-                (Some(name), Some(url)) => found.push((name, url)),
+            let name = text("name").or_else(|| text("gateway")).or_else(|| text("id"));
+            let state = text("state");
+            match name {
+                Some(name) if members.contains_key("clientUrl") => found.push(Known {
+                    name,
+                    url: text("clientUrl"),
+                    is_linked: state.as_deref() == Some("linked"),
+                    is_draining: members.get("draining") == Some(&Value::Bool(true)),
+                    is_new: state.as_deref() == Some("connecting"),
+                }),
                 _ => members.values().for_each(|value| collect_gateways(value, found)),
             }
         }
@@ -154,12 +181,13 @@ fn collect_gateways(value: &Value, found: &mut Vec<(String, String)>) {
 
 /// Which of our gateways has which name, and our gateways that a logic node does not know.
 pub(crate) async fn match_names(
-    known: &[(String, String)],
+    known: &[Known],
     gateways: &[(Endpoint, SocketAddr)],
     names: &mut HashMap<String, u32>,
 ) -> Vec<String> {
     let mut unknown: Vec<&Endpoint> = gateways.iter().map(|(endpoint, _)| endpoint).collect();
-    for (name, url) in known {
+    for Known { name, url, .. } in known {
+        let Some(url) = url else { continue };
         let Ok(endpoint) = Endpoint::parse(url, Scheme::Ws) else { continue };
         let Ok(address) = endpoint.resolve().await else { continue };
         if let Some(at) = gateways.iter().position(|(_, ours)| *ours == address) {
@@ -184,9 +212,20 @@ mod tests {
 
     #[test]
     fn gateways_are_found_in_any_list() {
-        let text = r#"{"gateways":[{"name":"gw-1","clientUrl":"ws://a:1","x":{}},{"clientUrl":7}]}"#;
+        let text = r#"{"gateways":[{"name":"gw-1","clientUrl":"ws://a:1","state":"linked","x":{}},{"clientUrl":7},
+            {"gateway":"gw-2","clientUrl":"ws://a:2","state":"linked","draining":true},
+            {"gateway":"a:3","clientUrl":null,"state":"connecting"}]}"#;
         let mut found = Vec::new();
         collect_gateways(&serde_json::from_str(text).unwrap(), &mut found);
-        assert_eq!(found, [("gw-1".to_owned(), "ws://a:1".to_owned())]);
+        let found: Vec<_> = found
+            .iter()
+            .map(|known| (&*known.name, known.url.as_deref(), known.is_open(), known.is_new))
+            .collect();
+        let wanted = [
+            ("gw-1", Some("ws://a:1"), true, false),
+            ("gw-2", Some("ws://a:2"), false, false),
+            ("a:3", None, false, true),
+        ];
+        assert_eq!(found, wanted);
     }
 }

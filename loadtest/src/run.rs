@@ -1,10 +1,9 @@
 //! The course of a run: check, connect, publish, wait for what is under way, judge.
 
 mod outcome;
+mod targets;
 
-use std::collections::HashMap;
 use std::fmt;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
@@ -18,23 +17,19 @@ use crate::payload::Format;
 use crate::plan::{BadPlan, Plan};
 use crate::probe;
 use crate::progress::{Phase, Progress};
-use crate::publisher::{Caller, Publisher};
+use crate::publisher::Publisher;
 use crate::reactor::{self, Running, Shared, StopOnDrop};
 use crate::report::{Ramp, Report};
 use crate::schedule::Schedule;
-use crate::target::{Endpoint, Scheme};
 use crate::tracker::Course;
 use crate::world::World;
+use targets::Targets;
 
 /// No client greeted in this time, beyond what one handshake may take: the ramp has stalled.
 const RAMP_STALL_MAX: Duration = Duration::from_secs(5);
 
 /// How often the phases look at their counts.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
-
-/// A logic node that has just started finds its gateways in this time, and is asked this often.
-const LINK_TIME_MAX: Duration = Duration::from_secs(3);
-const LINK_LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// Beyond two windows without a new item, none is expected any more.
 const QUIET: Duration = Duration::from_secs(2);
@@ -94,74 +89,17 @@ pub async fn run(plan: Plan) -> Result<Report, Error> {
 ///
 /// # Errors
 /// As [`run`].
-pub async fn run_with(plan: Plan, shutdown: &Shutdown, progress: Arc<Progress>) -> Result<Report, Error> {
+pub async fn run_with(mut plan: Plan, shutdown: &Shutdown, progress: Arc<Progress>) -> Result<Report, Error> {
     plan.check().map_err(Error::Plan)?;
-    probe::limits(&plan).map_err(Error::Limits)?;
     let tasks = Tasks::new(Shutdown::new());
+    if plan.gateways.is_empty() {
+        plan.gateways = Box::pin(targets::find_gateways(&plan, &tasks)).await?;
+        plan.check().map_err(Error::Plan)?;
+    }
+    probe::limits(&plan).map_err(Error::Limits)?;
     let targets = Box::pin(Targets::check(&plan, &tasks)).await?;
     let run = Run::prepare(plan, targets, progress, tasks);
     Box::pin(run.course(shutdown)).await
-}
-
-/// The targets, as they answered.
-struct Targets {
-    gateways: Vec<(Endpoint, SocketAddr)>,
-    logics: Vec<(Endpoint, SocketAddr)>,
-    names: HashMap<String, u32>,
-    window: Duration,
-    notes: Vec<String>,
-}
-
-impl Targets {
-    async fn check(plan: &Plan, tasks: &Tasks) -> Result<Self, Error> {
-        let gateways = resolve(&plan.gateways, Scheme::Ws).await?;
-        let logics = resolve(&plan.logics, Scheme::Http).await?;
-        let world = World::of(plan);
-        let mut window = Duration::ZERO;
-        for (endpoint, address) in &gateways {
-            let hello = probe::gateway(endpoint, *address, &world).await.map_err(Error::Unreachable)?;
-            window = window.max(Duration::from_millis(hello.window_ms));
-        }
-        let (mut names, mut notes) = (HashMap::new(), Vec::new());
-        for (endpoint, address) in &logics {
-            let mut caller = Caller::new(endpoint.clone(), *address, plan.api_key.as_deref(), tasks.clone());
-            for url in Box::pin(link(&mut caller, endpoint, &gateways, &mut names)).await? {
-                notes.push(format!("{} names no gateway at {url}: are they linked?", endpoint.url));
-            }
-        }
-        let window = plan.window.unwrap_or(window);
-        Ok(Self { gateways, logics, names, window, notes })
-    }
-}
-
-/// Waits until a logic node names all our gateways, as one does soon after its start. Gives those that it
-/// does not name even then: behind a proxy that is how it stays.
-async fn link(
-    caller: &mut Caller,
-    endpoint: &Endpoint,
-    gateways: &[(Endpoint, SocketAddr)],
-    names: &mut HashMap<String, u32>,
-) -> Result<Vec<String>, Error> {
-    let begun = Instant::now();
-    let mut look = tokio::time::interval(LINK_LOOK_EVERY);
-    loop {
-        look.tick().await;
-        let known = probe::logic(caller, &endpoint.url).await.map_err(Error::Unreachable)?;
-        let unknown = probe::match_names(&known, gateways, names).await;
-        if unknown.is_empty() || begun.elapsed() > LINK_TIME_MAX {
-            return Ok(unknown);
-        }
-    }
-}
-
-async fn resolve(urls: &[String], scheme: Scheme) -> Result<Vec<(Endpoint, SocketAddr)>, Error> {
-    let mut found = Vec::new();
-    for url in urls {
-        let endpoint = Endpoint::parse(url, scheme).map_err(|what| Error::Plan(BadPlan(what)))?;
-        let address = endpoint.resolve().await.map_err(Error::Unreachable)?;
-        found.push((endpoint, address));
-    }
-    Ok(found)
 }
 
 /// What a run holds until its report.

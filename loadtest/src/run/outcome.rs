@@ -36,8 +36,10 @@ impl Run {
         let verdict = report::verdict(&totals, &pushes, &gateways, complete);
         let mut notes = self.targets.notes.clone();
         if !kernel.is_clean() {
-            notes
-                .push("the kernel dropped or sent again: times of this run are no result, counts are".into());
+            notes.push(
+                "the verdict stands; only do not quote the latency figures, for the kernel of this machine dropped packets or connections, or sent some again"
+                    .into(),
+            );
         }
         if pushes.partial + pushes.refused + pushes.unknown > 0 {
             notes.push(format!(

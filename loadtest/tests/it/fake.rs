@@ -168,7 +168,7 @@ impl Handler for Api {
             let each: Vec<_> = urls
                 .iter()
                 .enumerate()
-                .map(|(at, url)| serde_json::json!({"name": format!("gw-{at}"), "clientUrl": url}))
+                .map(|(at, url)| serde_json::json!({"name": format!("gw-{at}"), "clientUrl": url, "state": "linked"}))
                 .collect();
             return http1::ok("application/json", serde_json::json!({"gateways": each}).to_string());
         }

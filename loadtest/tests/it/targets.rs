@@ -123,6 +123,23 @@ async fn a_target_that_refuses_or_does_not_resolve_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn gateways_that_are_not_given_are_asked_of_logic() {
+    let fake = Fake::start(2, Fault::None).await;
+    let report = loadtest::run(Plan { gateways: Vec::new(), ..plan(&fake) }).await.unwrap();
+    assert!(report.verdict.ok, "{report}");
+    let clients: Vec<_> = report.gateways.iter().map(|gateway| gateway.clients).collect();
+    assert_eq!(clients, [30, 30], "{report}");
+    let nobody = Fake::start(0, Fault::None).await;
+    let error = unreachable(plan(&nobody)).await;
+    assert!(error.contains("no gateway is linked") && error.contains("--gateway"), "{error}");
+    let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let error = unreachable(Plan { logics: vec![format!("http://{free}")], ..plan(&nobody) }).await;
+    assert!(error.contains("cannot connect") && error.contains("tidegate dev"), "{error}");
+    let plan = Plan { expect_churn: vec!["ws://127.0.0.1:1".into()], gateways: Vec::new(), ..plan(&fake) };
+    assert_eq!(loadtest::run(plan).await.unwrap_err().exit_code(), 2, "none of those that were found");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_plan_that_makes_no_sense_is_refused_before_anything_starts() {
     let fake = Fake::start(1, Fault::None).await;
     let error = loadtest::run(Plan { clients: 0, ..plan(&fake) }).await.unwrap_err();
