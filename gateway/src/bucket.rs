@@ -20,8 +20,8 @@ pub(crate) struct Local(pub(crate) u64);
 /// group has members.
 const BUCKET_BITS: u32 = 6;
 
-/// How many buckets there are. At 1,000,000 connections a bucket has 15,625, and gathering them under its read
-/// lock takes well under a millisecond.
+/// How many buckets there are. At 1,000,000 connections a bucket has 15,625 handles to gather under
+/// its read lock.
 pub(crate) const BUCKETS: usize = 1 << BUCKET_BITS;
 
 impl Local {

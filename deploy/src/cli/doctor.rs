@@ -148,8 +148,8 @@ fn machine() -> Vec<Check> {
     let memory = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let available = memory.lines().find_map(|line| line.strip_prefix("MemAvailable:")).and_then(first::<u64>);
     if let Some(kib) = available {
-        // 1.5 KiB of ours and about 4 KiB of the kernel's for a connection, and 64 MiB to start with.
-        let fits = kib.saturating_sub(64 * 1024) * 2 / 11;
+        // 3 KiB of ours and about 4 KiB of the kernel's for an idle connection, and 64 MiB to start with.
+        let fits = kib.saturating_sub(64 * 1024) / 7;
         let advice = format!("room for about {fits} clients on this machine");
         let mut check = Check::number("memory available", kib / 1024, 128, 1024, advice);
         check.found = format!("{} MiB", kib / 1024);
