@@ -259,3 +259,63 @@ impl Tally {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use common::metrics::Metrics;
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    fn receipts(outgoing: &Outgoing) -> Option<Receipts> {
+        match outgoing.next().now_or_never()?.body? {
+            up::Body::Receipts(receipts) => Some(receipts),
+        }
+    }
+
+    #[test]
+    fn receipts_add_up_wherever_the_seal_falls_among_emptying_outboxes() {
+        for seal_at in 0..=3 {
+            let outgoing = Arc::<Outgoing>::default();
+            let part = Part { passage: Passage::new(outgoing.clone(), 7, 1), matched: 9 };
+            let tally = Tally::new(vec![part], Arc::new(Counters::new(&Metrics::new("test"))));
+            tally.add(Outcome::Written, 4);
+            tally.add(Outcome::Slow, 1);
+            (0..3).for_each(|_| tally.wait());
+            for (place, outcome) in
+                [Outcome::Written, Outcome::Gone, Outcome::Written].into_iter().enumerate()
+            {
+                if place == seal_at {
+                    tally.seal();
+                }
+                tally.resolve(outcome);
+            }
+            if seal_at == 3 {
+                tally.seal();
+            }
+            let (mut matched, mut sum, mut settled) = (9, 0, 0);
+            while let Some(receipts) = receipts(&outgoing) {
+                for counts in receipts.counts {
+                    matched += counts.matched_delta;
+                    sum += counts.written + counts.dropped_slow + counts.dropped_gone;
+                    settled += u32::from(counts.settled);
+                }
+            }
+            assert_eq!((matched, sum, settled), (8, 8, 1), "sealed after {seal_at} outboxes");
+        }
+    }
+
+    #[test]
+    fn counts_never_overtake_the_word_that_a_delivery_was_taken() {
+        let outgoing = Outgoing::default();
+        let last = 3 * RECEIPTS_PER_MESSAGE as u64;
+        outgoing.taken(&mut (1..=last).map(|serial| Taken { serial, matched: 1 }).collect());
+        outgoing.count(Counts { serial: last, settled: true, ..Counts::default() });
+        let mut taken = 0;
+        while let Some(receipts) = receipts(&outgoing) {
+            taken = receipts.taken.last().map_or(taken, |taken| taken.serial);
+            assert!(receipts.counts.is_empty() || taken == last, "counted before {last} was taken");
+        }
+        assert_eq!(taken, last);
+    }
+}
