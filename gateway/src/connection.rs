@@ -290,9 +290,12 @@ impl Connection {
 
     fn close_locked(&self, outbox: &mut Outbox, code: CloseCode, reason: &str) {
         let queue = outbox.queue.get_or_insert_with(Box::<Queue>::default);
-        if code == CloseCode::SlowConsumer || queue.greeting {
+        if code == CloseCode::SlowConsumer {
             // Nobody waits for a quarter of a megabyte to hear that it was too much.
-            queue.drop_whole_frames();
+            queue.drop_whole_frames(Outcome::Slow);
+        } else if queue.greeting {
+            // Closed before its hello, it gets nothing else.
+            queue.drop_whole_frames(Outcome::Gone);
         }
         queue.gaps.clear();
         queue.push(Queued { bytes: frame::close(code, reason), tally: None });

@@ -1,8 +1,8 @@
 //! How a gateway goes: paced, so that its clients do not fall upon the others all at once.
 //!
 //! Each client is told first when its turn will be (`reconnect`), and at its turn good-bye (1012). The drain is cut
-//! into steps. At each step everything accepted so far is sent, and then the next share of
-//! clients is told good-bye (1012). Only what is accepted between the two, in microseconds, may miss those told.
+//! into steps: at each, everything accepted so far is sent, and then those whose turn has come are told. Only what
+//! is accepted between the two may miss them.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -130,12 +130,12 @@ impl Queue {
         }
     }
 
-    /// Drops every frame that the kernel has no byte of.
-    pub(super) fn drop_whole_frames(&mut self) {
+    /// Drops every frame that the kernel has no byte of, and counts it as this.
+    pub(super) fn drop_whole_frames(&mut self, outcome: Outcome) {
         let keep = usize::from(self.torn);
         for frame in self.frames.drain(keep..) {
             self.bytes -= frame.bytes.len();
-            frame.resolve(Outcome::Slow);
+            frame.resolve(outcome);
         }
     }
 }
