@@ -71,6 +71,6 @@ async fn greet(
         let tasks = parts.tasks.clone();
         let session = session::begin(switched, ticket, parts, place).await;
         // A task of its own, as small as it can be; this one, which hyper made large, ends.
-        tasks.spawn(session.run());
+        tasks.spawn(session);
     }
 }

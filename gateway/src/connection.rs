@@ -7,8 +7,10 @@
 mod outbox;
 
 use std::io::{self, IoSlice};
+use std::net::Shutdown;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -16,7 +18,6 @@ use common::client::CloseCode;
 use common::ids::ClientId;
 use common::tasks::Tasks;
 use parking_lot::Mutex;
-use tokio::net::TcpStream;
 
 use crate::bucket::Local;
 use crate::counters::Counters;
@@ -24,6 +25,7 @@ use crate::directory::Group;
 use crate::frame;
 use crate::settings::Slow;
 use crate::tally::{Outcome, Tally};
+use crate::transport::Transport;
 use outbox::{Outbox, Queue, Queued};
 
 /// Slices given to one `writev`; a connection due more frames than this gets another call.
@@ -70,7 +72,7 @@ pub(crate) struct Wrote {
 /// The shared handle of one client.
 #[derive(Debug)]
 pub(crate) struct Connection {
-    stream: TcpStream,
+    transport: Transport,
     outbox: Mutex<Outbox>,
     pub(crate) local: Local,
     heard: AtomicU32,
@@ -78,9 +80,9 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    pub(crate) fn new(stream: TcpStream, local: Local, shared: Arc<Shared>) -> Self {
+    pub(crate) fn new(transport: Transport, local: Local, shared: Arc<Shared>) -> Self {
         Self {
-            stream,
+            transport,
             outbox: Mutex::new(Outbox::greeting()),
             local,
             heard: AtomicU32::new(shared.seconds()),
@@ -94,14 +96,14 @@ impl Connection {
 
     /// Reads what has come, without waiting.
     pub(crate) fn try_read(&self, into: &mut [u8]) -> io::Result<usize> {
-        let read = self.stream.try_read(into)?;
+        let read = self.transport.try_read(into)?;
         self.heard.store(self.shared.seconds(), Ordering::Relaxed);
         Ok(read)
     }
 
-    /// Waits until something may have come, or the peer has gone.
-    pub(crate) async fn readable(&self) -> io::Result<()> {
-        self.stream.readable().await
+    /// Ready when something may have come, or the peer has gone; for the one task that reads.
+    pub(crate) fn poll_readable(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.transport.poll_readable(context)
     }
 
     /// How long nothing has come, in whole seconds.
@@ -158,7 +160,7 @@ impl Connection {
 
     fn write_batch(&self, batch: &[&Piece]) -> (io::Result<usize>, usize) {
         if let [one] = batch {
-            return (self.stream.try_write(&one.bytes), one.bytes.len());
+            return (self.transport.try_write(&one.bytes), one.bytes.len());
         }
         let mut slices = [IoSlice::new(&[]); SLICES_MAX];
         let mut total = 0;
@@ -166,7 +168,7 @@ impl Connection {
             *slice = IoSlice::new(&piece.bytes);
             total += piece.bytes.len();
         }
-        (self.stream.try_write_vectored(&slices[..batch.len()]), total)
+        (self.transport.try_write_vectored(&slices[..batch.len()]), total)
     }
 
     /// Sends what is not a push: a reply, a pong, a ping. Counted against the same outbox.
@@ -229,7 +231,7 @@ impl Connection {
         self.shared.counters.outboxes.inc();
         self.shared.tasks.spawn(async move {
             loop {
-                if connection.stream.writable().await.is_err() {
+                if connection.transport.writable().await.is_err() {
                     connection.end(&mut connection.outbox.lock());
                     break;
                 }
@@ -251,7 +253,7 @@ impl Connection {
                 if gaps.is_empty() {
                     outbox.queue = None;
                     if outbox.closing.is_some() {
-                        self.shut_write();
+                        self.transport.shutdown(Shutdown::Write);
                     }
                     return;
                 }
@@ -260,7 +262,7 @@ impl Connection {
             }
             let mut slices = [IoSlice::new(&[]); SLICES_MAX];
             let used = queue.slices(&mut slices);
-            match self.stream.try_write_vectored(&slices[..used]) {
+            match self.transport.try_write_vectored(&slices[..used]) {
                 Ok(written) => queue.written(written),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(_) => return self.end(outbox),
@@ -277,10 +279,26 @@ impl Connection {
         }
         let idle = outbox.queue.is_none();
         self.close_locked(&mut outbox, code, reason);
+        self.hurry(&mut outbox, idle);
+    }
+
+    /// Answers the peer's good-bye, unless it is the answer to ours.
+    pub(crate) fn answer_close(self: &Arc<Self>, code: Option<u16>) {
+        let mut outbox = self.outbox.lock();
+        if outbox.is_closed() || outbox.closing.is_some() {
+            return self.end(&mut outbox);
+        }
+        let idle = outbox.queue.is_none();
+        self.close_with(&mut outbox, frame::close_answer(code));
+        self.hurry(&mut outbox, idle);
+    }
+
+    /// Writes what was just queued, if nobody else is about to.
+    fn hurry(self: &Arc<Self>, outbox: &mut Outbox, idle: bool) {
         if let Some(queue) = outbox.queue.as_mut() {
             let greeting = std::mem::take(&mut queue.greeting);
             if idle || greeting {
-                self.drain(&mut outbox);
+                self.drain(outbox);
                 if outbox.queue.is_some() {
                     self.spawn_drain();
                 }
@@ -297,13 +315,14 @@ impl Connection {
             // Closed before its hello, it gets nothing else.
             queue.drop_whole_frames(Outcome::Gone);
         }
-        queue.gaps.clear();
-        queue.push(Queued { bytes: frame::close(code, reason), tally: None });
-        outbox.closing = Some(self.shared.seconds());
+        self.close_with(outbox, frame::close(code, reason));
     }
 
-    fn shut_write(&self) {
-        let _ = socket2::SockRef::from(&self.stream).shutdown(std::net::Shutdown::Write);
+    fn close_with(&self, outbox: &mut Outbox, bytes: Bytes) {
+        let queue = outbox.queue.get_or_insert_with(Box::<Queue>::default);
+        queue.gaps.clear();
+        queue.push(Queued { bytes, tally: None });
+        outbox.closing = Some(self.shared.seconds());
     }
 
     /// How long ago the good-bye was said, if it was.
@@ -319,7 +338,7 @@ impl Connection {
 
     fn end(&self, outbox: &mut Outbox) {
         outbox.close();
-        let _ = socket2::SockRef::from(&self.stream).shutdown(std::net::Shutdown::Both);
+        self.transport.shutdown(Shutdown::Both);
     }
 }
 

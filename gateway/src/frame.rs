@@ -50,6 +50,16 @@ pub(crate) fn close(code: CloseCode, reason: &str) -> Bytes {
     frame(OpCode::Control(Control::Close), &payload)
 }
 
+/// The answer to a good-bye, with the code it gave, if it gave one.
+pub(crate) fn close_answer(code: Option<u16>) -> Bytes {
+    frame(OpCode::Control(Control::Close), code.map(u16::to_be_bytes).as_ref().map_or(&[], |code| code))
+}
+
+/// The answer to a ping, with its payload.
+pub(crate) fn pong(payload: &[u8]) -> Bytes {
+    frame(OpCode::Control(Control::Pong), payload)
+}
+
 /// Tells a client that items were dropped because it reads too slowly, of a room or of no room.
 pub(crate) fn gap(room: Option<&Group>) -> Bytes {
     #[derive(Serialize)]

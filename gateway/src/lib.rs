@@ -27,6 +27,7 @@ mod session;
 mod settings;
 mod status;
 mod tally;
+mod transport;
 
 pub use node::{Ended, Fallen, Node};
 pub use settings::{Settings, Slow};

@@ -10,7 +10,7 @@ use common::metrics::Metrics;
 use common::shutdown::{JOIN_TIME_MAX, Shutdown};
 use common::tasks::Tasks;
 use common::{accept as listening, ops};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 
 use crate::bucket::Local;
 use crate::connection::{Connection, Shared};
@@ -21,6 +21,7 @@ use crate::registry::Registry;
 use crate::routes::Routes;
 use crate::settings::Settings;
 use crate::status::Status;
+use crate::transport::Transport;
 use crate::{accept, announce, drain, ingress};
 
 /// A gateway whose ports are bound.
@@ -69,8 +70,8 @@ pub(crate) struct Parts {
 
 impl Parts {
     /// A connection's handle, once its place is known.
-    pub(crate) fn connect(&self, stream: TcpStream, local: Local) -> Arc<Connection> {
-        Arc::new(Connection::new(stream, local, self.shared.clone()))
+    pub(crate) fn connect(&self, transport: Transport, local: Local) -> Arc<Connection> {
+        Arc::new(Connection::new(transport, local, self.shared.clone()))
     }
 }
 

@@ -82,7 +82,7 @@ impl Registry {
         drop(bucket);
         self.clients.fetch_add(1, Ordering::Relaxed);
         let connection = connection.expect("insert calls make");
-        Registration { registry: self.clone(), local, connection }
+        Registration { registry: self.clone(), connection }
     }
 
     fn enter(&self, bucket: &mut Bucket, local: Local, kind: Kind, name: &str) {
@@ -205,15 +205,15 @@ pub(crate) fn bits(mut set: u64) -> impl Iterator<Item = usize> {
 #[derive(Debug)]
 pub(crate) struct Registration {
     registry: Arc<Registry>,
-    pub(crate) local: Local,
     pub(crate) connection: Arc<Connection>,
 }
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        let mut bucket = self.registry.buckets[self.local.bucket()].write();
-        self.registry.exit(&mut bucket, self.local, |_| true);
-        let removed = bucket.remove(self.local);
+        let local = self.connection.local;
+        let mut bucket = self.registry.buckets[local.bucket()].write();
+        self.registry.exit(&mut bucket, local, |_| true);
+        let removed = bucket.remove(local);
         drop(bucket);
         if removed.is_some() {
             self.registry.clients.fetch_sub(1, Ordering::Relaxed);

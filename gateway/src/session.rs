@@ -1,66 +1,69 @@
 //! One small task per client that only reads: commands, heartbeats, close. What it answers goes the way of
 //! everything else, through the connection's outbox.
+//!
+//! A task is paid for each idle client, so it is a future written by hand: it owns no buffer (bytes are read
+//! into one of the thread's), and what a command or an incomplete message needs is on the heap while it lasts.
 
 mod commands;
-mod wire;
+mod reader;
 
+use std::cell::RefCell;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
 use common::client::{CloseCode, Hello, VERSION};
 use common::http1::Switched;
 use common::limits::CLIENT_MESSAGE_BYTES_MAX;
 use tokio::sync::OwnedSemaphorePermit;
-use tokio_tungstenite::tungstenite::error::{CapacityError, ProtocolError};
-use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig, WebSocketContext};
-use tokio_tungstenite::tungstenite::{Error, Message};
 
-use crate::connection::Connection;
 use crate::frame;
 use crate::handshake::Ticket;
 use crate::node::Parts;
 use crate::registry::{Identity, Registration};
-use wire::Wire;
+use crate::transport::Transport;
+use reader::{Fault, Message, Reader};
 
-/// Messages that one client may have read before others get a turn.
+/// Messages that one client may have heard before others get a turn.
 const TURN_MESSAGES: usize = 32;
 
-/// tungstenite's buffers: it reads in pieces of this size and keeps no more for an idle client. Its own
-/// defaults are 128 KiB a connection, allocated eagerly.
-const READ_BUFFER_BYTES: usize = 128;
+/// Reads that one client may have before others get a turn.
+const TURN_READS: usize = 4;
 
-fn config() -> WebSocketConfig {
-    WebSocketConfig::default()
-        .read_buffer_size(READ_BUFFER_BYTES)
-        .write_buffer_size(0)
-        .max_write_buffer_size(4 * 1024)
-        .max_message_size(Some(CLIENT_MESSAGE_BYTES_MAX))
-        .max_frame_size(Some(CLIENT_MESSAGE_BYTES_MAX))
+/// Bytes of one read: a command is some hundred, and the longest message comes in eight.
+const READ_BYTES: usize = 8 * 1024;
+
+thread_local! {
+    static READ: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_BYTES].into());
 }
 
-/// One client from its hello to its end. What it holds is paid for every idle client: the handshake's
-/// needs are gone before it begins, and what a command needs is boxed while it runs.
+/// Something that is to be done before the client is heard again.
+type Doing = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// One client from its hello to its end.
 pub(crate) struct Session {
-    context: WebSocketContext,
     registration: Registration,
     parts: Arc<Parts>,
     _place: OwnedSemaphorePermit,
+    reader: Reader,
+    doing: Option<Doing>,
     bad_messages: u32,
+    /// It is heard no more: what it still sends is read and forgotten until it has gone, since a socket closed
+    /// with unread bytes in it is reset before the close frame is read. The heartbeat sweep ends one who stays.
+    ending: bool,
 }
 
-/// What reading came to.
+/// What one message came to.
 enum Step {
-    /// There may be more to read.
-    Again,
-    /// Nothing more has come.
-    Wait,
-    /// Others get a turn.
-    Yield,
-    /// A command is to be carried out before the next is read.
-    Do(Pin<Box<dyn Future<Output = ()> + Send>>),
-    /// The client has gone, or must go with a code and words.
-    End(Option<(CloseCode, String)>),
+    /// Nothing more.
+    Done,
+    /// A command is to be carried out before the next is heard.
+    Do(Doing),
+    /// The client must go, with a code and words.
+    Refuse(CloseCode, String),
+    /// The client says good-bye, or has answered ours.
+    Close(Option<u16>),
 }
 
 /// Registers a client that has shaken hands and greets it.
@@ -71,12 +74,23 @@ pub(crate) async fn begin(
     place: OwnedSemaphorePermit,
 ) -> Session {
     let Switched { stream, read } = switched;
+    begin_on(Transport::Tcp(stream), &read, ticket, parts, place).await
+}
+
+/// The same on any transport; `read` came after the handshake.
+pub(crate) async fn begin_on(
+    transport: Transport,
+    read: &[u8],
+    ticket: Ticket,
+    parts: Arc<Parts>,
+    place: OwnedSemaphorePermit,
+) -> Session {
     let Ticket { identity, rooms, refused } = ticket;
     // One who is refused is in no room and is no user: only what goes to all may reach it, and its outbox is
     // closed to that.
     let (entered, rooms) =
         if refused.is_some() { (Identity::default(), Vec::new()) } else { (identity, rooms) };
-    let registration = parts.registry.register(&entered, &rooms, |local| parts.connect(stream, local));
+    let registration = parts.registry.register(&entered, &rooms, |local| parts.connect(transport, local));
     if let Some((code, words)) = refused {
         parts.counters.closed_bad.inc();
         registration.connection.close(code, &words);
@@ -86,8 +100,9 @@ pub(crate) async fn begin(
         }
         registration.connection.greet(hello(&parts, &registration, &entered));
     }
-    let context = WebSocketContext::from_partially_read(read.to_vec(), Role::Server, Some(config()));
-    Session { context, registration, parts, _place: place, bad_messages: 0 }
+    let mut reader = Reader::default();
+    reader.keep(read);
+    Session { registration, parts, _place: place, reader, doing: None, bad_messages: 0, ending: false }
 }
 
 fn hello(parts: &Parts, registration: &Registration, identity: &Identity) -> bytes::Bytes {
@@ -102,106 +117,135 @@ fn hello(parts: &Parts, registration: &Registration, identity: &Identity) -> byt
     frame::json(&serde_json::json!({"cmd": "hello", "data": data}))
 }
 
-impl Session {
-    /// Reads until the client has gone, or must go for what it sent.
-    // An async fn would keep its argument twice in the future.
-    #[allow(clippy::manual_async_fn)]
-    pub(crate) fn run(mut self) -> impl Future<Output = ()> + Send {
-        async move { self.converse().await }
-    }
+/// Reads until the client has gone.
+impl Future for Session {
+    type Output = ();
 
-    async fn converse(&mut self) {
-        let close = 'life: loop {
-            for _ in 0..TURN_MESSAGES {
-                match self.step() {
-                    Step::Again => {}
-                    Step::Wait => {
-                        if self.registration.connection.readable().await.is_err() {
-                            break 'life None;
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let session = self.get_mut();
+        READ.with_borrow_mut(|buffer| {
+            for _ in 0..TURN_READS {
+                ready!(session.finish_doing(context));
+                if let Some(mut kept) = session.reader.take_kept() {
+                    ready!(session.hear_all(&mut kept, context));
+                    continue;
+                }
+                match session.registration.connection.try_read(buffer) {
+                    Ok(read @ 1..) => {
+                        ready!(session.hear_all(&mut buffer[..read], context));
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                        if ready!(session.registration.connection.poll_readable(context)).is_err() {
+                            return session.end();
                         }
                     }
-                    Step::Yield => break,
-                    Step::Do(command) => command.await,
-                    Step::End(close) => break 'life close,
+                    Ok(_) | Err(_) => return session.end(),
                 }
             }
-            tokio::task::yield_now().await;
-        };
-        if let Some((code, words)) = close {
-            self.parts.counters.closed_bad.inc();
-            self.registration.connection.close(code, &words);
-            Box::pin(finish(&self.registration.connection)).await;
-        }
+            context.waker().wake_by_ref();
+            Poll::Pending
+        })
+    }
+}
+
+impl Session {
+    fn end(&self) -> Poll<()> {
         self.registration.connection.cut();
+        Poll::Ready(())
     }
 
-    /// Reads one message, if one has come.
-    fn step(&mut self) -> Step {
-        let mut wire = Wire::new(&self.registration.connection);
-        match self.context.read(&mut wire) {
-            Ok(Message::Text(text)) => {
-                commands::hear(text.as_str(), &mut self.bad_messages, &self.registration, &self.parts)
+    fn finish_doing(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        if let Some(doing) = &mut self.doing {
+            ready!(doing.as_mut().poll(context));
+            self.doing = None;
+        }
+        Poll::Ready(())
+    }
+
+    /// Hears what was read. Pending: something is being done, or it is others' turn; the rest is kept.
+    fn hear_all(&mut self, mut bytes: &mut [u8], context: &mut Context<'_>) -> Poll<()> {
+        for _ in 0..TURN_MESSAGES {
+            if self.ending {
+                return Poll::Ready(());
             }
-            Ok(Message::Binary(_)) => {
-                let words = "text frames only: binary is not spoken here";
-                Step::End(Some((CloseCode::Unsupported, words.into())))
-            }
-            Ok(Message::Ping(_) | Message::Pong(_) | Message::Close(_) | Message::Frame(_)) => Step::Again,
-            Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
-                if wire.is_spent() {
-                    Step::Yield
-                } else {
-                    Step::Wait
+            match self.reader.next(&mut bytes) {
+                Ok(None) => return Poll::Ready(()),
+                Ok(Some(message)) => match self.hear(message) {
+                    Step::Done => {}
+                    Step::Do(doing) => {
+                        self.doing = Some(doing);
+                        if self.finish_doing(context).is_pending() {
+                            self.reader.keep(bytes);
+                            return Poll::Pending;
+                        }
+                    }
+                    Step::Refuse(code, words) => self.refuse(code, &words),
+                    Step::Close(code) => {
+                        self.registration.connection.answer_close(code);
+                        self.ending = true;
+                    }
+                },
+                Err(fault) => {
+                    let (code, words) = blame(fault);
+                    self.refuse(code, &words);
                 }
             }
-            Err(error) => Step::End(fault(&error)),
         }
+        self.reader.keep(bytes);
+        context.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    fn hear(&mut self, message: Message<'_>) -> Step {
+        let connection = &self.registration.connection;
+        if connection.closing_for().is_some() && !matches!(message, Message::Close(_)) {
+            // It was told good-bye; what it still sends changes nothing.
+            return Step::Done;
+        }
+        match message {
+            Message::Text(text) => {
+                commands::hear(&text, &mut self.bad_messages, &self.registration, &self.parts)
+            }
+            Message::Binary(_) => {
+                Step::Refuse(CloseCode::Unsupported, "text frames only: binary is not spoken here".into())
+            }
+            Message::Ping(payload) => {
+                connection.send_control(frame::pong(&payload));
+                Step::Done
+            }
+            Message::Pong => Step::Done,
+            Message::Close(code) => Step::Close(code),
+        }
+    }
+
+    fn refuse(&mut self, code: CloseCode, words: &str) {
+        self.parts.counters.closed_bad.inc();
+        self.registration.connection.close(code, words);
+        self.ending = true;
     }
 }
 
-/// What a reading error means: whose fault, and which code says so.
-fn fault(error: &Error) -> Option<(CloseCode, String)> {
-    match error {
-        Error::Capacity(CapacityError::MessageTooLong { .. }) => {
-            Some((CloseCode::TooBig, format!("a message has at most {CLIENT_MESSAGE_BYTES_MAX} bytes")))
+/// Which code and words a fault is answered with.
+fn blame(fault: Fault) -> (CloseCode, String) {
+    match fault {
+        Fault::TooBig => {
+            (CloseCode::TooBig, format!("a message has at most {CLIENT_MESSAGE_BYTES_MAX} bytes"))
         }
-        Error::Utf8(_) => Some((CloseCode::NotUtf8, "text is UTF-8".into())),
-        // The peer went without a word, or we did: nobody is there to be told.
-        Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => None,
-        Error::Protocol(error) => Some((CloseCode::Protocol, error.to_string())),
-        _ => None,
-    }
-}
-
-/// Reads and forgets until the peer has gone: it may still be sending, and a socket closed with unread bytes
-/// in it is reset before the close frame is read. The heartbeat sweep ends this if the peer does not.
-async fn finish(connection: &Connection) {
-    let mut scrap = vec![0_u8; 8 * 1024];
-    loop {
-        match connection.try_read(&mut scrap) {
-            Ok(0) => return,
-            Ok(_) => tokio::task::yield_now().await,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                if connection.readable().await.is_err() {
-                    return;
-                }
-            }
-            Err(_) => return,
-        }
+        Fault::NotUtf8 => (CloseCode::NotUtf8, "text is UTF-8".into()),
+        Fault::Protocol(what) => (CloseCode::Protocol, what.into()),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::connection::Connection;
 
-    /// What one idle client costs is paid a million times: growth must be noticed.
+    /// What one idle client costs is paid a million times: growth must be noticed. tokio adds 96 B to a
+    /// session's task and rounds up to 128 B: so the task is 256 B.
     #[test]
     fn an_idle_client_stays_small() {
-        fn size<F>(_: impl FnOnce(Session) -> F) -> usize {
-            size_of::<F>()
-        }
-        assert_eq!(size(Session::run), 560, "the task of a session");
+        assert_eq!(size_of::<Session>(), 72, "the task of a session");
         assert_eq!(size_of::<Connection>(), 88);
         assert_eq!(size_of::<crate::bucket::Slot>(), 40);
     }

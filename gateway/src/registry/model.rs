@@ -10,13 +10,13 @@ use common::names::Kind;
 use common::shutdown::Shutdown;
 use common::tasks::Tasks;
 use proptest::prelude::*;
-use tokio::net::{TcpListener, TcpStream};
 
 use super::{Identity, Join, Registration, Registry, bits};
 use crate::connection::{Connection, Shared};
 use crate::counters::Counters;
 use crate::routes::Routes;
 use crate::settings::Slow;
+use crate::transport::Transport;
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -56,7 +56,6 @@ fn identity_groups(identity: &Identity) -> Groups {
 struct World {
     registry: Arc<Registry>,
     shared: Arc<Shared>,
-    listener: TcpListener,
     model: Vec<(Registration, Groups)>,
 }
 
@@ -73,7 +72,6 @@ impl World {
         Self {
             registry: Arc::new(Registry::new(Arc::<Routes>::default())),
             shared: Arc::new(shared),
-            listener: TcpListener::bind("127.0.0.1:0").await.unwrap(),
             model: Vec::new(),
         }
     }
@@ -83,12 +81,10 @@ impl World {
         let pick = |who: usize| (count > 0).then(|| who % count);
         match step {
             Step::Register { user, app, rooms } => {
-                let stream = TcpStream::connect(self.listener.local_addr().unwrap()).await.unwrap();
-                self.listener.accept().await.unwrap();
                 let identity = identity(user, app);
                 let rooms: Vec<String> = rooms.iter().map(|room| format!("r{room}")).collect();
                 let registration = self.registry.register(&identity, &rooms, |local| {
-                    Arc::new(Connection::new(stream, local, self.shared.clone()))
+                    Arc::new(Connection::new(Transport::Memory(Box::default()), local, self.shared.clone()))
                 });
                 let mut groups = identity_groups(&identity);
                 groups.extend(rooms.into_iter().map(|room| (Kind::Room, room)));
@@ -97,7 +93,7 @@ impl World {
             Step::Join(who, room) => {
                 if let Some((registration, groups)) = pick(who).map(|at| &mut self.model[at]) {
                     let room = format!("r{room}");
-                    let joined = self.registry.join(registration.local, &room);
+                    let joined = self.registry.join(registration.connection.local, &room);
                     let new = groups.insert((Kind::Room, room));
                     assert_eq!(joined, if new { Join::Joined } else { Join::Already });
                 }
@@ -105,21 +101,21 @@ impl World {
             Step::Leave(who, room) => {
                 if let Some((registration, groups)) = pick(who).map(|at| &mut self.model[at]) {
                     let room = format!("r{room}");
-                    let left = self.registry.leave(registration.local, &room);
+                    let left = self.registry.leave(registration.connection.local, &room);
                     assert_eq!(left, groups.remove(&(Kind::Room, room)));
                 }
             }
             Step::Bind(who, user, app) => {
                 if let Some((registration, groups)) = pick(who).map(|at| &mut self.model[at]) {
                     let identity = identity(user, app);
-                    self.registry.bind(registration.local, &identity);
+                    self.registry.bind(registration.connection.local, &identity);
                     groups.retain(|(kind, _)| *kind == Kind::Room);
                     groups.extend(identity_groups(&identity));
                 }
             }
             Step::Drop(who) => {
                 if let Some(at) = pick(who) {
-                    let local = self.model.swap_remove(at).0.local;
+                    let local = self.model.swap_remove(at).0.connection.local;
                     assert!(!self.registry.matches(local, None, None), "an old id names nobody");
                 }
             }
@@ -132,7 +128,7 @@ impl World {
         let mut groups = BTreeMap::<&(Kind, String), BTreeSet<_>>::new();
         for (registration, names) in &self.model {
             for name in names {
-                groups.entry(name).or_default().insert(registration.local);
+                groups.entry(name).or_default().insert(registration.connection.local);
             }
         }
         let mut known = 0;
@@ -152,7 +148,7 @@ impl World {
             }
             assert_eq!(members, expected);
             for (registration, names) in &self.model {
-                let is = self.registry.matches(registration.local, Some(&group), None);
+                let is = self.registry.matches(registration.connection.local, Some(&group), None);
                 assert_eq!(is, names.contains(&(*kind, name.clone())));
             }
         }

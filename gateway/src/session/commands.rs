@@ -27,37 +27,33 @@ pub(super) fn hear(
     parts: &Arc<Parts>,
 ) -> Step {
     let connection = &registration.connection;
-    if connection.closing_for().is_some() {
-        // It was told good-bye; what it still sends changes nothing.
-        return Step::Again;
-    }
     if text == "ping" {
         connection.send_control(frame::text(b"pong"));
-        return Step::Again;
+        return Step::Done;
     }
     match Command::parse(text) {
         Ok(command) => {
             parts.counters.commands.inc();
-            Step::Do(Box::pin(answer(command, registration.local, connection.clone(), parts.clone())))
+            Step::Do(Box::pin(answer(command, connection.clone(), parts.clone())))
         }
         Err(Numbered { seq, body: Refused { code, cmd, reason } }) => {
             parts.counters.commands_bad.inc();
             *bad_messages += 1;
             if *bad_messages > BAD_MESSAGES_MAX {
                 let words = "too many messages that are not commands";
-                return Step::End(Some((CloseCode::BadMessage, words.into())));
+                return Step::Refuse(CloseCode::BadMessage, words.into());
             }
             connection.send_control(reply(seq.as_ref(), &cmd, Err((code, reason))));
-            Step::Again
+            Step::Done
         }
     }
 }
 
 /// Carries out a command and answers it: one with a number always, one without if it went wrong.
-async fn answer(command: Numbered<Command>, local: Local, connection: Arc<Connection>, parts: Arc<Parts>) {
+async fn answer(command: Numbered<Command>, connection: Arc<Connection>, parts: Arc<Parts>) {
     let Numbered { seq, body } = command;
     let name = name(&body);
-    let outcome = carry_out(body, local, &parts).await;
+    let outcome = carry_out(body, connection.local, &parts).await;
     if seq.is_some() || outcome.is_err() {
         connection.send_control(reply(seq.as_ref(), name, outcome));
     }
