@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use common::names::Kind;
 use hashbrown::HashMap;
+use hashbrown::hash_map::Entry;
 
 use crate::connection::Connection;
 use crate::directory::Group;
@@ -74,7 +75,52 @@ pub(crate) struct Bucket {
     free: Vec<u32>,
     /// Slots of the members of each group, by the group's address: it cannot be reused while a member's
     /// [`Membership`] holds the group.
-    members: HashMap<usize, Vec<u32>>,
+    members: HashMap<usize, Members>,
+}
+
+/// The slots of a group's members. A room of one and a user of one client are the most common of all, and
+/// need no list: `Vec`'s niche makes both 24 B, and saves 16 B and more of heap.
+#[derive(Debug)]
+enum Members {
+    One(u32),
+    Many(Vec<u32>),
+}
+
+impl Members {
+    fn as_slice(&self) -> &[u32] {
+        match self {
+            Self::One(slot) => std::slice::from_ref(slot),
+            Self::Many(slots) => slots,
+        }
+    }
+
+    /// Appends a slot; its place.
+    fn push(&mut self, slot: u32) -> u32 {
+        match self {
+            Self::One(first) => {
+                *self = Self::Many(vec![*first, slot]);
+                1
+            }
+            Self::Many(slots) => {
+                slots.push(slot);
+                (slots.len() - 1) as u32
+            }
+        }
+    }
+
+    /// Takes the slot at a place out; the last takes its place. Says which slot moved there, if one did.
+    /// A list of one stays as it is: its owner drops it whole.
+    fn swap_remove(&mut self, place: u32) -> Option<u32> {
+        let Self::Many(slots) = self else { return None };
+        slots.swap_remove(place as usize);
+        let moved = slots.get(place as usize).copied();
+        if let [one] = slots[..] {
+            *self = Self::One(one);
+        } else if slots.len() * 4 < slots.capacity() {
+            slots.shrink_to(slots.len() * 2);
+        }
+        moved
+    }
 }
 
 fn address(group: &Arc<Group>) -> usize {
@@ -113,7 +159,7 @@ impl Bucket {
 
     /// The slots of a group's members here.
     pub(crate) fn members(&self, group: &Arc<Group>) -> &[u32] {
-        self.members.get(&address(group)).map_or(&[], Vec::as_slice)
+        self.members.get(&address(group)).map_or(&[], Members::as_slice)
     }
 
     /// Whether a connection is in the group.
@@ -126,9 +172,13 @@ impl Bucket {
     /// Puts a connection that is there into a group that it is not in.
     pub(crate) fn join(&mut self, local: Local, group: Arc<Group>) {
         let Some(slot) = self.slots.get_mut(local.slot() as usize) else { return };
-        let members = self.members.entry(address(&group)).or_default();
-        let place = members.len() as u32;
-        members.push(local.slot());
+        let place = match self.members.entry(address(&group)) {
+            Entry::Vacant(vacant) => {
+                vacant.insert(Members::One(local.slot()));
+                0
+            }
+            Entry::Occupied(mut members) => members.get_mut().push(local.slot()),
+        };
         group.count(true);
         slot.memberships.reserve_exact(1);
         slot.memberships.push(Membership { group, place });
@@ -141,18 +191,14 @@ impl Bucket {
         group.count(false);
         let key = address(&group);
         let Some(members) = self.members.get_mut(&key) else { return (group, false) };
-        members.swap_remove(place as usize);
-        if let Some(moved) = members.get(place as usize) {
-            let moved = &mut self.slots[*moved as usize].memberships;
+        let empty = members.as_slice().len() == 1;
+        if empty {
+            self.members.remove(&key);
+        } else if let Some(moved) = members.swap_remove(place) {
+            let moved = &mut self.slots[moved as usize].memberships;
             if let Some(theirs) = moved.iter_mut().find(|theirs| Arc::ptr_eq(&theirs.group, &group)) {
                 theirs.place = place;
             }
-        }
-        let empty = members.is_empty();
-        if empty {
-            self.members.remove(&key);
-        } else if members.len() * 4 < members.capacity() {
-            members.shrink_to(members.len() * 2);
         }
         (group, empty)
     }
