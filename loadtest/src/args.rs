@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
-use loadtest::{Mix, Plan, Verify};
+use loadtest::{Mix, Plan, Verify, floor};
 
 /// Clients and publishers for Tidegate that verify every item at every client.
 ///
@@ -20,6 +20,40 @@ pub(crate) struct Args {
 pub(crate) enum Command {
     /// Open clients on a cluster that runs, publish, verify, report
     Run(Box<RunArgs>),
+    /// Measure what the kernel alone costs: bare sends over as many sockets, and readers that only count.
+    ///
+    /// Exit codes: 0 the figures may be quoted; 1 they may not, for packets or connections were dropped,
+    /// segments sent again, or bytes lost; 2 usage.
+    Floor(FloorArgs),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct FloorArgs {
+    /// Connections; more than one process may hold are several pairs of processes
+    #[arg(long, default_value_t = 10_000)]
+    connections: u32,
+    /// Size of a frame, header included: bytes, or as in 4KiB
+    #[arg(long, default_value = "200", value_parser = read_size)]
+    bytes: usize,
+    /// How often each connection gets a frame
+    #[arg(long, default_value_t = 20)]
+    rounds: u32,
+    /// From the beginning of a round to the next, as a gateway that merges writes; 0s: at once
+    #[arg(long, default_value = "0s", value_parser = humantime::parse_duration)]
+    every: Duration,
+    /// Threads that send, and as many that read; 0: one a core
+    #[arg(long, default_value_t = 0)]
+    threads: usize,
+    #[command(flatten)]
+    output: Output,
+}
+
+impl FloorArgs {
+    /// What to measure, and where its report goes.
+    pub(crate) fn split(self) -> (floor::Plan, Output) {
+        let Self { connections, bytes, rounds, every, threads, output } = self;
+        (floor::Plan { connections, bytes, rounds, every, threads, program: None }, output)
+    }
 }
 
 /// Where the report goes.
@@ -163,12 +197,14 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent_and_its_defaults_are_the_plans() {
         Args::command().debug_assert();
-        let Args { command: Command::Run(asked) } = Args::parse_from(["x", "run"]);
+        let Command::Run(asked) = Args::parse_from(["x", "run"]).command else { panic!("run") };
         let (plan, _) = asked.split();
         let defaults =
             Plan { gateways: plan.gateways.clone(), logics: plan.logics.clone(), ..Plan::default() };
         assert_eq!(format!("{plan:?}"), format!("{defaults:?}"));
         assert_eq!(plan.check(), Ok(()));
+        let Command::Floor(asked) = Args::parse_from(["x", "floor"]).command else { panic!("floor") };
+        assert_eq!(format!("{:?}", asked.split().0), format!("{:?}", floor::Plan::default()));
     }
 
     #[test]

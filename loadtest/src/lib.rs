@@ -7,11 +7,13 @@
 //!
 //! Nothing here knows how a node works inside; all it uses of `common` is the vocabulary that any client has.
 
+pub mod floor;
 mod handshake;
 mod judge;
 mod kernel;
 mod latency;
 mod ledger;
+mod machine;
 mod payload;
 mod plan;
 mod probe;
@@ -27,6 +29,8 @@ mod tracker;
 mod wire;
 mod world;
 
+pub use kernel::cpu_of;
+pub use machine::Machine;
 pub use plan::{BadPlan, Mix, Plan, Verify};
 pub use progress::{Phase, Progress};
 pub use report::{

@@ -14,17 +14,37 @@ use std::time::Duration;
 
 use clap::Parser;
 use common::shutdown::{Shutdown, Signals};
-use loadtest::{Phase, Plan, Progress, Report};
+use loadtest::{Phase, Plan, Progress, floor};
 
-use args::{Args, Command, Output};
+use args::{Args, Command, FloorArgs, Output};
 
 fn main() -> ExitCode {
-    let Args { command: Command::Run(asked) } = Args::parse();
-    let (plan, output) = asked.split();
+    if let Some(code) = floor::role() {
+        return code;
+    }
+    let (plan, output) = match Args::parse().command {
+        Command::Run(asked) => asked.split(),
+        Command::Floor(asked) => return measure_floor(asked),
+    };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     match runtime {
         Ok(runtime) => runtime.block_on(Box::pin(execute(plan, output))),
         Err(error) => fail(1, &format!("cannot start: {error}")),
+    }
+}
+
+fn measure_floor(asked: FloorArgs) -> ExitCode {
+    let (plan, output) = asked.split();
+    let mut json = match Json::open(&output) {
+        Ok(json) => json,
+        Err(why) => return fail(1, &why),
+    };
+    match floor::run(&plan) {
+        Ok(report) => match show_report(&mut json, &report, &report.json()) {
+            Ok(()) => ExitCode::from(report.exit_code()),
+            Err(why) => fail(1, &why),
+        },
+        Err(error) => fail(error.exit_code(), &error.to_string()),
     }
 }
 
@@ -62,15 +82,19 @@ async fn execute(plan: Plan, output: Output) -> ExitCode {
         (Err(error), Some(code)) => return fail(code, &error.to_string()),
         (Err(error), None) => return fail(error.exit_code(), &error.to_string()),
     };
-    if output.json.as_deref() == Some("-") {
-        eprintln!("{report}");
-    } else {
-        println!("{report}");
-    }
-    if let Err(why) = json.write(&report) {
+    if let Err(why) = show_report(&mut json, &report, &report.json()) {
         return fail(interrupted.unwrap_or(1), &why);
     }
     ExitCode::from(interrupted.unwrap_or(report.exit_code()))
+}
+
+/// The text to people, the JSON to where it goes.
+fn show_report(json: &mut Json, text: &dyn std::fmt::Display, as_json: &str) -> Result<(), String> {
+    match json {
+        Json::Stdout => eprintln!("{text}"),
+        _ => println!("{text}"),
+    }
+    json.write(as_json)
 }
 
 /// A line of progress: over and over on a terminal, every ten seconds elsewhere, and at each new phase.
@@ -122,8 +146,8 @@ impl Json {
         }
     }
 
-    fn write(&mut self, report: &Report) -> Result<(), String> {
-        let text = report.json() + "\n";
+    fn write(&mut self, report: &str) -> Result<(), String> {
+        let text = format!("{report}\n");
         match self {
             Self::Nowhere => Ok(()),
             Self::Stdout => std::io::stdout()

@@ -39,8 +39,7 @@ pub(crate) fn limits(plan: &Plan) -> Result<(), String> {
             "{needed} descriptors are needed and {limit} allowed: at most --clients {most}, or raise the hard limit (ulimit -Hn)"
         ));
     }
-    let (first, last) = port_range().unwrap_or((32_768, 60_999));
-    let ports = u64::from(last.saturating_sub(first)) + 1;
+    let ports = u64::from(ports());
     let (sources, per) = match plan.source_addresses {
         // A port of ours is free again for each other destination.
         0 => (1, u64::from(plan.clients).div_ceil(plan.gateways.len() as u64)),
@@ -56,10 +55,13 @@ pub(crate) fn limits(plan: &Plan) -> Result<(), String> {
     Ok(())
 }
 
-fn port_range() -> Option<(u16, u16)> {
-    let text = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").ok()?;
-    let mut numbers = text.split_whitespace().map(str::parse);
-    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
+/// How many local ports connections may use, for each source and destination.
+pub(crate) fn ports() -> u32 {
+    let text = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
+    let mut numbers = text.split_whitespace().filter_map(|number| number.parse::<u16>().ok());
+    // The kernel's own default where the file is not there.
+    let (first, last) = numbers.next().zip(numbers.next()).unwrap_or((32_768, 60_999));
+    u32::from(last.saturating_sub(first)) + 1
 }
 
 /// Opens one connection to a gateway as a client would, and gives its hello.

@@ -4,6 +4,7 @@
 
 mod fake;
 mod faults;
+mod floor;
 mod program;
 mod targets;
 
