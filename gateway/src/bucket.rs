@@ -12,8 +12,8 @@ use crate::directory::Group;
 
 /// Where a connection stands, as the local half of its client id: generation, slot, bucket.
 ///
-/// The generation is the slot's, counted up when it is emptied, so an old id never names a new connection
-/// (until one slot has been reused 2³² times in one run).
+/// The generation is the bucket's count of connections when this one came, so an old id never names a new
+/// connection (until one bucket has had 2³² of them in one run).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Local(pub(crate) u64);
 
@@ -21,8 +21,8 @@ pub(crate) struct Local(pub(crate) u64);
 /// group has members.
 const BUCKET_BITS: u32 = 6;
 
-/// How many buckets there are. At 1,000,000 connections a bucket has 15,625 handles to gather under
-/// its read lock.
+/// How many buckets there are. At 1,000,000 connections a bucket has 15,625 handles; a sweep takes a few hundred
+/// of them at a time under its read lock.
 pub(crate) const BUCKETS: usize = 1 << BUCKET_BITS;
 
 impl Local {
@@ -71,6 +71,8 @@ impl Slot {
 #[derive(Debug)]
 pub(crate) struct Bucket {
     number: usize,
+    /// How many connections have come here, in 32 bits.
+    births: u32,
     pub(crate) slots: Vec<Slot>,
     free: Vec<u32>,
     /// Slots of the members of each group, by the group's address: it cannot be reused while a member's
@@ -129,7 +131,7 @@ fn address(group: &Arc<Group>) -> usize {
 
 impl Bucket {
     pub(crate) fn new(number: usize) -> Self {
-        Self { number, slots: Vec::new(), free: Vec::new(), members: HashMap::new() }
+        Self { number, births: 0, slots: Vec::new(), free: Vec::new(), members: HashMap::new() }
     }
 
     /// Puts a connection in, which `make` builds once its place is known.
@@ -139,10 +141,24 @@ impl Bucket {
             (self.slots.len() - 1) as u32
         });
         let slot = &mut self.slots[at as usize];
+        slot.generation = self.births;
+        self.births = self.births.wrapping_add(1);
         let local = Local::new(slot.generation, at, self.number);
         slot.app = app;
         slot.connection = Some(make(local));
         local
+    }
+
+    /// A mark of now, to tell later who has come since.
+    pub(crate) fn births(&self) -> u32 {
+        self.births
+    }
+
+    /// The slot at `at` if a connection is there that was here at the mark `births`.
+    pub(crate) fn slot_since(&self, at: u32, births: u32) -> Option<&Slot> {
+        let came_since =
+            |slot: &Slot| slot.generation.wrapping_sub(births) < self.births.wrapping_sub(births);
+        self.slots.get(at as usize).filter(|slot| slot.connection.is_some() && !came_since(slot))
     }
 
     /// The slot of a connection that is still there.
@@ -206,7 +222,6 @@ impl Bucket {
     /// Takes a connection out that is in no group any more.
     pub(crate) fn remove(&mut self, local: Local) -> Option<Arc<Connection>> {
         let slot = self.slot_mut(local)?;
-        slot.generation = slot.generation.wrapping_add(1);
         slot.memberships = Vec::new();
         let connection = slot.connection.take();
         self.free.push(local.slot());

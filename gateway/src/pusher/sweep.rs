@@ -1,7 +1,10 @@
 //! One walk over the connections: batches become frames, each bucket gathers who is due what, and every
 //! connection gets all its frames in one write.
 //!
-//! A bucket's read lock is held to gather handles, never to write: connects and joins wait microseconds.
+//! A bucket's read lock is held to gather, never to write, and for a bounded chunk only: first the numbers of
+//! the slots that are due something are noted, then handles are taken and written to, a few hundred at a time.
+//! Connects and joins wait microseconds, however many connections a bucket has. Who leaves meanwhile is passed
+//! over, and so is who came since, even into a slot that was noted: nobody is written to twice, nobody is missed.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -14,6 +17,16 @@ use crate::frame;
 use crate::merger::{Batch, Filter, Target};
 use crate::registry::{Registry, bits};
 use crate::tally::{Outcome, Tally};
+
+/// Connections whose handles are taken under one lock.
+const CHUNK: usize = 256;
+
+/// Slots noted under one lock, beyond which the next target's are noted under the next: copying 16,384 numbers
+/// takes about 10 µs.
+const NOTED_MAX: usize = 16_384;
+
+/// Targets looked up under one lock, if they have few members.
+const TARGETS_MAX: usize = 256;
 
 /// One frame of the sweep, the same bytes for all who are due it.
 #[derive(Debug)]
@@ -158,49 +171,59 @@ impl Sweep {
         }
     }
 
-    /// Does one bucket: gathers under its lock, writes without it.
+    /// Does one bucket: notes who is due something, then takes handles and writes, chunk by chunk.
     pub(super) fn run(&self, number: usize, registry: &Registry, scratch: &mut Scratch) {
-        scratch.dues.clear();
-        scratch.frames.clear();
-        {
-            let bucket = registry.bucket(number).read();
-            self.gather(&bucket, &self.entries[number], scratch);
-        }
         let mut totals = Totals::default();
-        let mut start = 0;
-        let mut pieces: Vec<&Piece> = Vec::with_capacity(8);
-        for (connection, end) in scratch.jobs.drain(..) {
-            pieces.clear();
-            let indexes = &scratch.frames[start..end as usize];
-            pieces.extend(indexes.iter().map(|index| &self.frames[*index as usize].piece));
-            totals.add(connection.send(&pieces), indexes, &self.frames);
-            start = end as usize;
+        let mut dues = std::mem::take(&mut scratch.dues);
+        let births = self.note(number, registry, &mut dues);
+        let mut rest = &dues[..];
+        while !rest.is_empty() {
+            rest = self.gather(&registry.bucket(number).read(), births, rest, scratch);
+            self.write(scratch, &mut totals);
         }
+        dues.clear();
+        scratch.dues = dues;
         totals.end(&self.frames, &self.counters);
     }
 
-    /// Who in this bucket is due what, each connection once, its frames in the order of the plan.
-    fn gather(&self, bucket: &Bucket, entries: &[Entry], scratch: &mut Scratch) {
-        for (index, entry) in entries.iter().enumerate() {
-            let due = |slot: u32| u64::from(slot) << 32 | index as u64;
-            match &entry.who {
-                Who::All => scratch.dues.extend((0..bucket.slots.len() as u32).map(due)),
-                Who::Members(group) => {
-                    scratch.dues.extend(bucket.members(group).iter().map(|slot| due(*slot)));
+    /// Notes who in a bucket is due what, as slot and entry in one number, sorted. Returns the mark of the time
+    /// at which it began: who came later is due nothing of this sweep.
+    fn note(&self, number: usize, registry: &Registry, dues: &mut Vec<u64>) -> u32 {
+        let births = registry.bucket(number).read().births();
+        let mut entries = self.entries[number].iter().enumerate().peekable();
+        while entries.peek().is_some() {
+            let bucket = registry.bucket(number).read();
+            let noted_max = dues.len() + NOTED_MAX;
+            for (index, entry) in entries.by_ref().take(TARGETS_MAX) {
+                let due = |slot: u32| u64::from(slot) << 32 | index as u64;
+                match &entry.who {
+                    Who::All => dues.extend((0..bucket.slots.len() as u32).map(due)),
+                    Who::Members(group) => dues.extend(bucket.members(group).iter().map(|slot| due(*slot))),
+                    Who::One(local) if bucket.slot(*local).is_some() => dues.push(due(local.slot())),
+                    Who::One(_) => {}
                 }
-                Who::One(local) if bucket.slot(*local).is_some() => scratch.dues.push(due(local.slot())),
-                Who::One(_) => {}
+                if dues.len() >= noted_max {
+                    break;
+                }
             }
         }
-        if entries.len() > 1 {
-            scratch.dues.sort_unstable();
+        if self.entries[number].len() > 1 {
+            dues.sort_unstable();
         }
-        for same in scratch.dues.chunk_by(|a, b| a >> 32 == b >> 32) {
-            let slot = &bucket.slots[(same[0] >> 32) as usize];
+        births
+    }
+
+    /// Takes the handles of the next connections, each once, with its frames in the order of the plan. Returns
+    /// what is left to do.
+    fn gather<'a>(&self, bucket: &Bucket, births: u32, dues: &'a [u64], scratch: &mut Scratch) -> &'a [u64] {
+        let mut rest = dues;
+        for same in dues.chunk_by(|a, b| a >> 32 == b >> 32).take(CHUNK) {
+            rest = &rest[same.len()..];
+            let Some(slot) = bucket.slot_since((same[0] >> 32) as u32, births) else { continue };
             let Some(connection) = &slot.connection else { continue };
             let before = scratch.frames.len();
             for due in same {
-                let entry = &entries[(due & 0xffff_ffff) as usize];
+                let entry = &self.entries[connection.local.bucket()][(due & 0xffff_ffff) as usize];
                 for index in entry.first..entry.end {
                     if self.frames[index as usize].filter.admits(connection.local, slot.app) {
                         scratch.frames.push(index);
@@ -211,6 +234,21 @@ impl Sweep {
                 scratch.jobs.push((connection.clone(), scratch.frames.len() as u32));
             }
         }
+        rest
+    }
+
+    /// Writes to those whose handles were taken.
+    fn write(&self, scratch: &mut Scratch, totals: &mut Totals) {
+        let mut start = 0;
+        let mut pieces: Vec<&Piece> = Vec::with_capacity(8);
+        for (connection, end) in scratch.jobs.drain(..) {
+            pieces.clear();
+            let indexes = &scratch.frames[start..end as usize];
+            pieces.extend(indexes.iter().map(|index| &self.frames[*index as usize].piece));
+            totals.add(connection.send(&pieces), indexes, &self.frames);
+            start = end as usize;
+        }
+        scratch.frames.clear();
     }
 
     /// All connections have been passed: what became of each frame is told.
@@ -261,3 +299,6 @@ impl Totals {
         counters.frames.inc_by(self.frames);
     }
 }
+
+#[cfg(test)]
+mod tests;
