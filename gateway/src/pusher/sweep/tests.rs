@@ -9,7 +9,6 @@ use common::metrics::Metrics;
 use common::names::Kind;
 use common::shutdown::Shutdown;
 use common::tasks::Tasks;
-use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
 use crate::connection::Shared;
@@ -18,16 +17,16 @@ use crate::registry::{Identity, Registration};
 use crate::routes::Routes;
 use crate::settings::Slow;
 use crate::tally::{Outgoing, Part, Passage};
+use crate::transport::Transport;
 
-/// Connections to a peer that takes them and goes: they cost one descriptor each.
+/// Connections in memory.
 struct World {
     registry: Arc<Registry>,
     shared: Arc<Shared>,
-    listener: TcpListener,
 }
 
 impl World {
-    async fn new() -> Self {
+    fn new() -> Self {
         let shared = Shared {
             counters: Arc::new(Counters::new(&Metrics::new("test"))),
             tasks: Tasks::new(Shutdown::new()),
@@ -36,18 +35,12 @@ impl World {
             started: Instant::now(),
             instance: Instance(1),
         };
-        Self {
-            registry: Arc::new(Registry::new(Arc::<Routes>::default())),
-            shared: Arc::new(shared),
-            listener: TcpListener::bind("127.0.0.1:0").await.unwrap(),
-        }
+        Self { registry: Arc::new(Registry::new(Arc::<Routes>::default())), shared: Arc::new(shared) }
     }
 
-    async fn register(&self, rooms: &[String]) -> Registration {
-        let stream = TcpStream::connect(self.listener.local_addr().unwrap()).await.unwrap();
-        self.listener.accept().await.unwrap();
+    fn register(&self, rooms: &[String]) -> Registration {
         self.registry.register(&Identity::default(), rooms, |local| {
-            Arc::new(Connection::new(stream, local, self.shared.clone()))
+            Arc::new(Connection::new(Transport::Memory(Box::default()), local, self.shared.clone()))
         })
     }
 
@@ -67,21 +60,21 @@ impl World {
 
 #[tokio::test]
 async fn who_comes_and_goes_during_a_sweep_is_written_once_or_not_at_all() {
-    let world = World::new().await;
+    let world = World::new();
     let rooms = ["a".to_owned(), "b".to_owned()];
     // All buckets get as many: of one of them, so many chunks.
     let mut here = Vec::new();
     for _ in 0..(BUCKETS * CHUNK / 16) {
-        here.push(world.register(&rooms).await);
+        here.push(world.register(&rooms));
     }
     let mut bucket_mates = Vec::new();
     while bucket_mates.len() < 2 * CHUNK + 10 {
-        let registration = world.register(&rooms).await;
-        if registration.local.bucket() == 7 {
+        let registration = world.register(&rooms);
+        if registration.connection.local.bucket() == 7 {
             bucket_mates.push(registration);
         }
     }
-    here.retain(|registration| registration.local.bucket() == 7);
+    here.retain(|registration| registration.connection.local.bucket() == 7);
     here.append(&mut bucket_mates);
 
     let sweep = world.sweep(&rooms);
@@ -102,25 +95,33 @@ async fn who_comes_and_goes_during_a_sweep_is_written_once_or_not_at_all() {
         scratch.frames.clear();
         // A third leaves, of those who had their turn and of those who had not, and others take their places.
         for place in (0..here.len()).rev().step_by(3) {
-            gone.push(here.swap_remove(place).local);
+            gone.push(here.swap_remove(place).connection.local);
         }
         while new.len() < gone.len() {
-            let registration = world.register(&rooms).await;
-            if registration.local.bucket() == 7 {
+            let registration = world.register(&rooms);
+            if registration.connection.local.bucket() == 7 {
                 new.push(registration);
             }
         }
     }
     assert!(gone.len() > CHUNK, "many have left: {}", gone.len());
     assert!(
-        new.iter().any(|new| gone.iter().any(|gone| gone.slot() == new.local.slot())),
+        new.iter().any(|new| gone.iter().any(|gone| gone.slot() == new.connection.local.slot())),
         "places are reused"
     );
     for stayed in &here {
-        assert_eq!(gathered.get(&stayed.local), Some(&1), "{:?} was there all the time", stayed.local);
+        assert_eq!(
+            gathered.get(&stayed.connection.local),
+            Some(&1),
+            "{:?} was there all the time",
+            stayed.connection.local
+        );
     }
     assert!(gathered.values().all(|times| *times == 1), "nobody twice");
-    assert!(new.iter().all(|new| !gathered.contains_key(&new.local)), "who came later is due nothing");
+    assert!(
+        new.iter().all(|new| !gathered.contains_key(&new.connection.local)),
+        "who came later is due nothing"
+    );
 }
 
 /// Prints how long a bucket's lock is held at a million connections: 15,625 in this bucket, four rooms each.
@@ -128,14 +129,14 @@ async fn who_comes_and_goes_during_a_sweep_is_written_once_or_not_at_all() {
 #[allow(clippy::print_stderr)]
 async fn slow_a_full_bucket_is_locked_for_less_than_a_millisecond_at_a_time() {
     common::descriptors::raise().unwrap();
-    let world = World::new().await;
+    let world = World::new();
     let rooms: Vec<String> = (0..4).map(|room| format!("r{room}")).collect();
     let connections = std::env::var("CONNECTIONS").map_or(15_625, |text| text.parse().unwrap());
     let mut bucket = Bucket::new(0);
     for _ in 0..connections {
-        let stream = TcpStream::connect(world.listener.local_addr().unwrap()).await.unwrap();
-        world.listener.accept().await.unwrap();
-        bucket.insert(0, |local| Arc::new(Connection::new(stream, local, world.shared.clone())));
+        bucket.insert(0, |local| {
+            Arc::new(Connection::new(Transport::Memory(Box::default()), local, world.shared.clone()))
+        });
     }
     let locals: Vec<Local> =
         bucket.slots.iter().flat_map(|slot| &slot.connection).map(|connection| connection.local).collect();
