@@ -22,6 +22,8 @@ mod merger;
 mod node;
 mod pusher;
 mod registry;
+#[doc(hidden)]
+pub mod rig;
 mod routes;
 mod session;
 mod settings;

@@ -161,7 +161,8 @@ impl Node {
     }
 }
 
-fn assemble(
+/// Puts a gateway together and starts its threads; its ports are the caller's.
+pub(crate) fn assemble(
     settings: Settings,
     clients: SocketAddr,
     metrics: &Metrics,

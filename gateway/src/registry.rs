@@ -208,6 +208,12 @@ pub(crate) struct Registration {
     pub(crate) connection: Arc<Connection>,
 }
 
+impl Registration {
+    pub(crate) fn registry(&self) -> &Arc<Registry> {
+        &self.registry
+    }
+}
+
 impl Drop for Registration {
     fn drop(&mut self) {
         let local = self.connection.local;

@@ -4,7 +4,7 @@
 
 use std::io::{self, IoSlice, Read};
 use std::net::Shutdown;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 use futures_util::task::AtomicWaker;
@@ -16,15 +16,12 @@ use tokio::net::TcpStream;
 #[derive(Debug)]
 pub(crate) enum Transport {
     Tcp(TcpStream),
-    #[cfg_attr(not(test), expect(dead_code))]
     Memory(Box<Memory>),
 }
 
 /// A client in memory: takes all that is written at once, says nothing, goes when it is told.
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
-    writes: AtomicU64,
-    bytes: AtomicU64,
     gone: AtomicBool,
     reader: AtomicWaker,
 }
@@ -36,18 +33,10 @@ impl Memory {
         self.reader.wake();
     }
 
-    #[expect(dead_code)]
-    /// Writes taken so far, and their bytes.
-    pub(crate) fn taken(&self) -> (u64, u64) {
-        (self.writes.load(Ordering::Relaxed), self.bytes.load(Ordering::Relaxed))
-    }
-
     fn take(&self, bytes: usize) -> io::Result<usize> {
         if self.gone.load(Ordering::Acquire) {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
-        self.writes.fetch_add(1, Ordering::Relaxed);
-        self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
         Ok(bytes)
     }
 }
