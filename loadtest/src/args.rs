@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
-use loadtest::{Mix, Plan, Verify, floor};
+use loadtest::{Mix, Order, Plan, Verify, floor};
 
 /// Clients and publishers for Tidegate that verify every item at every client.
 ///
@@ -76,6 +76,10 @@ pub(crate) struct RunArgs {
     /// Where pushes go; repeatable, pushes take turns
     #[arg(long = "logic", value_name = "URL", default_value = "http://127.0.0.1:7100")]
     logics: Vec<String>,
+    /// Put in front of every room's and user's name, so that several of these programs can share a cluster; the
+    /// mix has no all then
+    #[arg(long, default_value = "")]
+    prefix: String,
     /// Rooms there are
     #[arg(long, default_value_t = 200)]
     rooms: u32,
@@ -97,6 +101,9 @@ pub(crate) struct RunArgs {
     /// Weights of the targets: all, room, user, client, rooms
     #[arg(long, default_value_t = Mix::default())]
     mix: Mix,
+    /// Rooms, users and clients as targets: random, or turn: each gets exactly its share, one after the other
+    #[arg(long, default_value_t = Order::Random)]
+    order: Order,
     /// Part of the pushes that is urgent, 0 to 1
     #[arg(long, default_value_t = 0.02)]
     urgent_share: f64,
@@ -106,15 +113,31 @@ pub(crate) struct RunArgs {
     /// Seed of everything drawn; the same seed is the same run
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Source addresses 127.0.0.2 and up, for more than about 28,000 clients a gateway
+    /// Source addresses 127.0.0.2 and up, for more than about 28,000 clients a gateway; 0: as many as keep
+    /// connects quick
     #[arg(long, default_value_t = 0)]
     source_addresses: u32,
     /// Items of other publishers: strict counts them as corrupted, shared passes them over
     #[arg(long, default_value = "strict")]
     verify: Verify,
-    /// Connects a second, at most
+    /// Part of the clients that never read after their hello, 0 to 1; slow clients are judged apart
+    #[arg(long, default_value_t = 0.0)]
+    stalled_share: f64,
+    /// Part of the clients that read slowly, 0 to 1
+    #[arg(long, default_value_t = 0.0)]
+    slow_share: f64,
+    /// What one of those reads a second
+    #[arg(long, default_value = "1KiB", value_parser = read_size)]
+    slow_read: usize,
+    /// Part of the clients that offer permessage-deflate, 0 to 1
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
+    deflate: f64,
+    /// Connects a second, at most; 0: as fast as they succeed
     #[arg(long, default_value_t = 2_000)]
     connect_rate: u32,
+    /// Connects and handshakes under way at once, at most
+    #[arg(long, default_value_t = 512)]
+    connects_in_flight: u32,
     /// Time from connect to hello, at most
     #[arg(long, default_value = "10s", value_parser = humantime::parse_duration)]
     handshake_time: Duration,
@@ -162,6 +185,7 @@ impl RunArgs {
             clients: self.clients,
             gateways: self.gateways,
             logics: self.logics,
+            prefix: self.prefix,
             rooms: self.rooms,
             rooms_per_client: self.rooms_per_client,
             clients_per_user: self.clients_per_user,
@@ -169,12 +193,18 @@ impl RunArgs {
             duration: self.duration,
             size: self.size,
             mix: self.mix,
+            order: self.order,
             urgent_share: self.urgent_share,
             window: self.window,
             seed: self.seed,
             source_addresses: self.source_addresses,
             verify: self.verify,
+            stalled_share: self.stalled_share,
+            slow_share: self.slow_share,
+            slow_read: self.slow_read,
+            deflate_share: self.deflate,
             connect_rate: self.connect_rate,
+            connects_in_flight: self.connects_in_flight,
             handshake_time_max: self.handshake_time,
             publisher_connections: self.publisher_connections,
             threads: self.threads,
@@ -182,7 +212,6 @@ impl RunArgs {
             drain: self.drain,
             expect_churn: self.expect_churn,
             api_key: self.api_key_file,
-            ..Plan::default()
         };
         (plan, self.output)
     }

@@ -17,27 +17,46 @@ fn key(seed: u64, client: u32, attempt: u32) -> String {
     BASE64.encode(&[one.to_be_bytes(), mix(one).to_be_bytes()].concat())
 }
 
+/// What a client offers: each message compressed by itself (RFC 7692 §7.1.1), so that neither side keeps a
+/// window of 32 KiB a connection.
+const OFFER: &str = "Sec-WebSocket-Extensions: permessage-deflate; server_no_context_takeover; \
+                     client_no_context_takeover\r\n";
+
 /// The request of a client: who it is and which rooms it joins stand in the query.
 pub(crate) fn request(endpoint: &Endpoint, world: &World, client: u32, attempt: u32) -> String {
     let Endpoint { authority, path, .. } = endpoint;
-    let mut text = format!("GET {path}?userId=u{}", world.user(client));
+    let prefix = &world.prefix;
+    let mut text = format!("GET {path}?userId={prefix}u{}", world.user(client));
     for room in world.rooms_of(client) {
-        write!(text, "&room=r{room}").expect("a String takes all");
+        write!(text, "&room={prefix}r{room}").expect("a String takes all");
     }
     let key = key(world.seed, client, attempt);
+    let offer = if world.offers_deflate(client) { OFFER } else { "" };
     write!(
         text,
         " HTTP/1.1\r\nHost: {authority}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n\r\n"
+         Sec-WebSocket-Version: 13\r\n{offer}Sec-WebSocket-Key: {key}\r\n\r\n"
     )
     .expect("a String takes all");
     text
 }
 
-/// Reads the answer to a client's request.
-///
-/// `Ok(None)`: it is not whole yet. `Ok(Some(n))`: agreed, frames begin after `n` bytes.
-pub(crate) fn answer(bytes: &[u8], seed: u64, client: u32, attempt: u32) -> Result<Option<usize>, String> {
+/// What both sides agreed to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Agreed {
+    /// Frames begin after so many bytes.
+    pub(crate) head: usize,
+    /// Messages may be compressed.
+    pub(crate) deflates: bool,
+}
+
+/// Reads the answer to a client's request. `Ok(None)`: it is not whole yet.
+pub(crate) fn answer(
+    bytes: &[u8],
+    world: &World,
+    client: u32,
+    attempt: u32,
+) -> Result<Option<Agreed>, String> {
     let start = &bytes[..bytes.len().min(7)];
     if !b"HTTP/1.".starts_with(start) {
         return Err("what answers does not speak HTTP".into());
@@ -59,19 +78,59 @@ pub(crate) fn answer(bytes: &[u8], seed: u64, client: u32, attempt: u32) -> Resu
     if !field("upgrade").is_some_and(|value| value.eq_ignore_ascii_case("websocket")) {
         return Err("101 without Upgrade: websocket".into());
     }
-    if field("sec-websocket-accept") != Some(&derive_accept_key(key(seed, client, attempt).as_bytes())) {
+    let accept = derive_accept_key(key(world.seed, client, attempt).as_bytes());
+    if field("sec-websocket-accept") != Some(&accept) {
         return Err("101 with a wrong Sec-WebSocket-Accept".into());
     }
-    if field("sec-websocket-extensions").is_some() {
-        return Err("101 with an extension that was not offered".into());
+    let deflates = match field("sec-websocket-extensions") {
+        None => false,
+        Some(_) if !world.offers_deflate(client) => {
+            return Err("101 with an extension that was not offered".into());
+        }
+        Some(extensions) => {
+            check_deflate(extensions).map_err(|why| format!("101 with {extensions:?}: {why}"))?;
+            true
+        }
+    };
+    Ok(Some(Agreed { head: end + 4, deflates }))
+}
+
+/// Checks an answer to our offer of permessage-deflate (RFC 7692 §7.1).
+fn check_deflate(extensions: &str) -> Result<(), &'static str> {
+    let mut parts = extensions.split(';').map(str::trim);
+    if parts.next() != Some("permessage-deflate") {
+        return Err("another extension than the one that was offered");
     }
-    Ok(Some(end + 4))
+    let mut seen = Vec::new();
+    for part in parts {
+        let (name, value) = match part.split_once('=') {
+            Some((name, value)) => (name.trim(), Some(value.trim().trim_matches('"'))),
+            None => (part, None),
+        };
+        match (name, value) {
+            ("server_no_context_takeover" | "client_no_context_takeover", None) => {}
+            ("server_max_window_bits", Some(bits))
+                if bits.parse().is_ok_and(|bits| (8..=15).contains(&bits)) => {}
+            ("client_max_window_bits", _) => return Err("client_max_window_bits was not offered"),
+            _ => return Err("a parameter that it may not have"),
+        }
+        if seen.contains(&name) {
+            return Err("a parameter twice");
+        }
+        seen.push(name);
+    }
+    // §7.1.1.1: who accepts an offer with this parameter says so.
+    if !seen.contains(&"server_no_context_takeover") {
+        return Err("server_no_context_takeover was asked for, and is not there");
+    }
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::target::Scheme;
+    use crate::world::tests::small;
 
     fn agreed() -> String {
         let accept = derive_accept_key(key(5, 7, 0).as_bytes());
@@ -82,7 +141,7 @@ mod tests {
 
     #[test]
     fn a_request_names_the_user_and_its_rooms() {
-        let world = crate::world::tests::small();
+        let world = small();
         let endpoint = Endpoint::parse("ws://h:1", Scheme::Ws).unwrap();
         let text = request(&endpoint, &world, 7, 0);
         assert!(text.starts_with("GET /ws?userId=u3&room=r"), "{text}");
@@ -94,20 +153,56 @@ mod tests {
     fn an_agreement_is_read_and_its_parts_wait() {
         let head = agreed();
         let bytes = [head.as_bytes(), b"\x81\x00"].concat();
-        assert_eq!(answer(&bytes, 5, 7, 0), Ok(Some(head.len())));
+        let agreed = Agreed { head: head.len(), deflates: false };
+        assert_eq!(answer(&bytes, &small(), 7, 0), Ok(Some(agreed)));
         for end in 0..head.len() {
-            assert_eq!(answer(&bytes[..end], 5, 7, 0), Ok(None), "cut at {end}");
+            assert_eq!(answer(&bytes[..end], &small(), 7, 0), Ok(None), "cut at {end}");
         }
     }
 
     #[test]
+    fn compression_is_offered_and_only_valid_answers_are_taken() {
+        let world = World { deflate_share: 1.0, prefix: "p1-".into(), ..small() };
+        let endpoint = Endpoint::parse("ws://h:1", Scheme::Ws).unwrap();
+        let text = request(&endpoint, &world, 7, 0);
+        assert!(text.contains("\r\nSec-WebSocket-Extensions: permessage-deflate; server_no"), "{text}");
+        assert!(text.starts_with("GET /ws?userId=p1-u3&room=p1-r"), "{text}");
+        let answered = |extensions: &str| {
+            let field = format!("Sec-WebSocket-Extensions: {extensions}\r\nConnection");
+            answer(agreed().replace("Connection", &field).as_bytes(), &world, 7, 0)
+        };
+        for good in [
+            "",
+            "; client_no_context_takeover",
+            "; server_max_window_bits=15",
+            "; server_max_window_bits=\"9\"",
+        ] {
+            let agreed = answered(&format!("permessage-deflate; server_no_context_takeover{good}"));
+            assert!(agreed.clone().unwrap().unwrap().deflates, "{good}: {agreed:?}");
+        }
+        for bad in [
+            "permessage-deflate",
+            "permessage-deflate; server_no_context_takeover=1",
+            "permessage-deflate; server_no_context_takeover; server_no_context_takeover",
+            "permessage-deflate; server_no_context_takeover; server_max_window_bits=16",
+            "permessage-deflate; server_no_context_takeover; client_max_window_bits=15",
+            "permessage-deflate; server_no_context_takeover; x",
+            "x-webkit-deflate-frame",
+        ] {
+            assert!(answered(bad).is_err(), "{bad}");
+        }
+        let declined = answer(agreed().as_bytes(), &world, 7, 0).unwrap().unwrap();
+        assert!(!declined.deflates, "a server may decline");
+    }
+
+    #[test]
     fn other_answers_are_told_apart() {
-        let bad = |text: &str| answer(text.as_bytes(), 5, 7, 0).unwrap_err();
+        let bad = |text: &str| answer(text.as_bytes(), &small(), 7, 0).unwrap_err();
         assert!(bad("SSH-2.0-x\r\n").contains("HTTP"));
         assert!(bad("HTTP/1.1 503 Busy\r\n\r\n{\"code\":\"full\"}").contains("full"));
         assert!(bad(&agreed().replace("UPGRADE", "x")).contains("Upgrade"));
         assert!(bad(&agreed().replace("accept: ", "accept: A")).contains("Accept"));
-        assert!(answer(agreed().as_bytes(), 5, 7, 1).is_err());
+        assert!(answer(agreed().as_bytes(), &small(), 7, 1).is_err());
         assert!(
             bad(&agreed().replace("Connection", "Sec-WebSocket-Extensions: x\r\nConnection"))
                 .contains("extension")

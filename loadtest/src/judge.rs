@@ -23,19 +23,28 @@ struct Ended {
     length: u32,
 }
 
-/// Counts what is expected, lost and excused; the rest was counted as it came. Counts are by gateway.
-pub(crate) fn judge(course: &Course, loops: &mut [Seen], excuses: &Excuses) -> Vec<Counts> {
+/// What slow clients should have got, and did not: nobody is blamed for it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Slow {
+    pub(crate) expected: u64,
+    pub(crate) missed: u64,
+}
+
+/// Counts what is expected, lost and excused; the rest was counted as it came. Counts are by gateway, and
+/// apart from them those of slow clients.
+pub(crate) fn judge(course: &Course, loops: &mut [Seen], excuses: &Excuses) -> (Vec<Counts>, Slow) {
     let streams = ended(course);
     let world = &course.world;
     let stride = loops.len() as u32;
-    let mut judged = vec![Counts::default(); world.gateways as usize];
+    let (mut judged, mut slow) = (vec![Counts::default(); world.gateways as usize], Slow::default());
     for (offset, seen) in (0..stride).zip(loops.iter_mut()) {
         for client in (offset..world.clients).step_by(stride as usize) {
             let counts = &mut judged[world.gateway(client) as usize];
+            let mut judge = Judge { course, excuses, counts, slow: &mut slow };
             for slot in 0..world.slots() {
                 let number = world.number(world.stream_at(client, slot));
                 if let Some(stream) = streams.get(&number) {
-                    judge_stream(course, seen, excuses, (client, slot, number), stream, counts);
+                    judge.stream(seen, (client, slot, number), stream);
                 }
             }
         }
@@ -43,7 +52,7 @@ pub(crate) fn judge(course: &Course, loops: &mut [Seen], excuses: &Excuses) -> V
     for seen in loops {
         judged.iter_mut().zip(&seen.counts).for_each(|(judged, counted)| judged.add(counted));
     }
-    judged
+    (judged, slow)
 }
 
 fn ended(course: &Course) -> HashMap<u32, Ended> {
@@ -56,39 +65,46 @@ fn ended(course: &Course) -> HashMap<u32, Ended> {
     ledger.schedule.streams.iter().map(|(&number, items)| (number, end(items))).collect()
 }
 
-fn judge_stream(
-    course: &Course,
-    seen: &mut Seen,
-    excuses: &Excuses,
-    (client, slot, number): (u32, u32, u32),
-    stream: &Ended,
-    counts: &mut Counts,
-) {
-    counts.expected += stream.accepted;
-    let items = &course.ledger.schedule.streams[&number];
-    let missing: Vec<u32> = seen.missing(client, slot, number, stream.length).collect();
-    for &seq in &missing {
-        let item = items[seq as usize];
-        if course.ledger.outcome(item) != Outcome::Accepted {
-            continue;
+/// One client at a time.
+struct Judge<'a> {
+    course: &'a Course,
+    excuses: &'a Excuses,
+    counts: &'a mut Counts,
+    slow: &'a mut Slow,
+}
+
+impl Judge<'_> {
+    fn stream(&mut self, seen: &mut Seen, (client, slot, number): (u32, u32, u32), stream: &Ended) {
+        let Self { course, excuses, counts, slow } = self;
+        let is_prompt = course.world.is_prompt(client);
+        *(if is_prompt { &mut counts.expected } else { &mut slow.expected }) += stream.accepted;
+        let items = &course.ledger.schedule.streams[&number];
+        let missing: Vec<u32> = seen.missing(client, slot, number, stream.length).collect();
+        for &seq in &missing {
+            let item = items[seq as usize];
+            if course.ledger.outcome(item) != Outcome::Accepted {
+                continue;
+            }
+            if !is_prompt {
+                slow.missed += 1;
+            } else if excused(course, seen, excuses, client, item) {
+                counts.excused += 1;
+            } else {
+                counts.lost += 1;
+                let name = name(course, course.ledger.label(item));
+                let gateway = course.world.gateway(client);
+                let (sent, answered) = course.ledger.lifetime(item);
+                seen.example(|| {
+                    let (sent, answered) = (sent as f64 / 1e6, answered as f64 / 1e6);
+                    format!("client {client} (gateway {gateway}): item {name} never came; sent at {sent:.3} s, 202 at {answered:.3} s")
+                });
+            }
         }
-        if excused(course, seen, excuses, client, item) {
-            counts.excused += 1;
-        } else {
-            counts.lost += 1;
-            let name = name(course, course.ledger.label(item));
-            let gateway = course.world.gateway(client);
-            let (sent, answered) = course.ledger.lifetime(item);
-            seen.example(|| {
-                let (sent, answered) = (sent as f64 / 1e6, answered as f64 / 1e6);
-                format!("client {client} (gateway {gateway}): item {name} never came; sent at {sent:.3} s, 202 at {answered:.3} s")
-            });
+        for &seq in stream.refused.iter().filter(|seq| !missing.contains(seq)) {
+            counts.unexpected += 1;
+            let name = name(course, course.ledger.label(items[seq as usize]));
+            seen.example(|| format!("client {client}: item {name} came, although its push was refused"));
         }
-    }
-    for &seq in stream.refused.iter().filter(|seq| !missing.contains(seq)) {
-        counts.unexpected += 1;
-        let name = name(course, course.ledger.label(items[seq as usize]));
-        seen.example(|| format!("client {client}: item {name} came, although its push was refused"));
     }
 }
 

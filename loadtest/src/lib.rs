@@ -9,6 +9,7 @@
 
 pub mod floor;
 mod handshake;
+mod inflate;
 mod judge;
 mod kernel;
 mod latency;
@@ -31,10 +32,10 @@ mod world;
 
 pub use kernel::cpu_of;
 pub use machine::Machine;
-pub use plan::{BadPlan, Mix, Plan, Verify};
+pub use plan::{BadPlan, Mix, Order, Plan, Verify};
 pub use progress::{Phase, Progress};
 pub use report::{
-    Counts, GatewayReport, Generator, Kernel, Latencies, LogicReport, Percentiles, PlanSummary, Pushes, Ramp,
-    Report, Verdict,
+    Counts, Frames, GatewayReport, Generator, Kernel, Latencies, LogicReport, Percentiles, PlanSummary,
+    Pushes, Ramp, Report, SlowReport, Verdict,
 };
 pub use run::{Error, run, run_with};

@@ -1,12 +1,17 @@
 //! What a run is asked to do, and which questions of it make no sense.
 
+mod mix;
+
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
 use common::limits::{DATA_BYTES_MAX, ROOMS_PER_CLIENT_MAX};
 
+pub use mix::{Mix, Order};
+
 use crate::payload;
+use crate::reactor::SOURCES_MAX;
 use crate::target::{Endpoint, Scheme};
 
 /// Most items of one run. The ledger of it takes 52 B an item and 8 B an item and gateway: at three gateways
@@ -26,6 +31,8 @@ pub struct Plan {
     pub gateways: Vec<String>,
     /// Where pushes go: `http://host:port`.
     pub logics: Vec<String>,
+    /// Put in front of the name of every room and user, so that several runs can share a cluster.
+    pub prefix: String,
     /// Rooms, named `r0`, `r1`, ….
     pub rooms: u32,
     /// Rooms that each client joins.
@@ -40,17 +47,28 @@ pub struct Plan {
     pub size: usize,
     /// How pushes spread over kinds of target.
     pub mix: Mix,
+    /// How targets of a kind follow each other.
+    pub order: Order,
     /// The part of the pushes that is urgent, 0 to 1.
     pub urgent_share: f64,
     /// The merge window of the cluster; `None`: what the hello says.
     pub window: Option<Duration>,
     /// Decides rooms, targets and order; the same seed is the same run.
     pub seed: u64,
-    /// Source addresses 127.0.0.2, 127.0.0.3, … to spread ports over; 0: the operating system's choice.
+    /// Source addresses 127.0.0.2, 127.0.0.3, … to spread ports over; 0: the operating system's choice, or more
+    /// where a gateway on loopback has so many clients that the search for a port is what connecting costs.
     pub source_addresses: u32,
     /// What items of other publishers mean.
     pub verify: Verify,
-    /// Connects a second, at most.
+    /// The part of the clients that never read after their hello, 0 to 1.
+    pub stalled_share: f64,
+    /// The part of the clients that read slowly, 0 to 1.
+    pub slow_share: f64,
+    /// What one of those reads a second, in bytes.
+    pub slow_read: usize,
+    /// The part of the clients that offer permessage-deflate (RFC 7692), 0 to 1.
+    pub deflate_share: f64,
+    /// Connects a second, at most; 0: as fast as they succeed.
     pub connect_rate: u32,
     /// Connects and handshakes under way at once, at most.
     pub connects_in_flight: u32,
@@ -77,6 +95,7 @@ impl Default for Plan {
             clients: 1_000,
             gateways: Vec::new(),
             logics: Vec::new(),
+            prefix: String::new(),
             rooms: 200,
             rooms_per_client: 5,
             clients_per_user: 2,
@@ -84,11 +103,16 @@ impl Default for Plan {
             duration: Duration::from_secs(10),
             size: 200,
             mix: Mix::default(),
+            order: Order::Random,
             urgent_share: 0.02,
             window: None,
             seed: 1,
             source_addresses: 0,
             verify: Verify::Strict,
+            stalled_share: 0.0,
+            slow_share: 0.0,
+            slow_read: 1_024,
+            deflate_share: 0.0,
             connect_rate: 2_000,
             connects_in_flight: 512,
             handshake_time_max: Duration::from_secs(10),
@@ -122,71 +146,6 @@ impl FromStr for Verify {
     }
 }
 
-/// Weights of the kinds of target among the pushes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Mix {
-    /// To all clients.
-    pub all: u32,
-    /// To one room.
-    pub room: u32,
-    /// To one user.
-    pub user: u32,
-    /// To one client.
-    pub client: u32,
-    /// To up to three rooms that share no client.
-    pub rooms: u32,
-}
-
-impl Default for Mix {
-    fn default() -> Self {
-        Self { all: 1, room: 60, user: 25, client: 10, rooms: 4 }
-    }
-}
-
-impl fmt::Display for Mix {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { all, room, user, client, rooms } = self;
-        write!(f, "all={all},room={room},user={user},client={client},rooms={rooms}")
-    }
-}
-
-impl FromStr for Mix {
-    type Err = BadPlan;
-    fn from_str(text: &str) -> Result<Self, BadPlan> {
-        let mut mix = Self { all: 0, room: 0, user: 0, client: 0, rooms: 0 };
-        for part in text.split(',') {
-            let (name, weight) = part
-                .split_once('=')
-                .and_then(|(name, weight)| Some((name.trim(), weight.trim().parse::<u32>().ok()?)))
-                .ok_or_else(|| BadPlan(format!("mix {part:?}: KIND=WEIGHT is expected, as in room=60")))?;
-            match name {
-                "all" => mix.all = weight,
-                "room" => mix.room = weight,
-                "user" => mix.user = weight,
-                "client" => mix.client = weight,
-                "rooms" => mix.rooms = weight,
-                _ => {
-                    let known = "known kinds are all, room, user, client, rooms";
-                    return Err(BadPlan(format!("mix {name:?}: {known}")));
-                }
-            }
-        }
-        if mix.total() == 0 {
-            return Err(BadPlan(format!("mix {text:?}: at least one weight is not zero")));
-        }
-        Ok(mix)
-    }
-}
-
-impl Mix {
-    pub(crate) fn total(&self) -> u64 {
-        [self.all, self.room, self.user, self.client, self.rooms]
-            .iter()
-            .map(|&weight| u64::from(weight))
-            .sum()
-    }
-}
-
 /// Why a plan cannot be run: what is wrong and what to change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BadPlan(pub String);
@@ -213,6 +172,7 @@ impl Plan {
     pub fn check(&self) -> Result<(), BadPlan> {
         let bad = |text: String| Err(BadPlan(text));
         self.check_numbers()?;
+        self.check_clients()?;
         if self.gateways.is_empty() && self.logics.is_empty() {
             return bad("no gateway, and no logic node to ask: give --gateway ws://host:port".into());
         }
@@ -262,35 +222,49 @@ impl Plan {
             ),
             ((0.0..=1.0).contains(&self.urgent_share), format!("urgent share {}: 0 to 1", self.urgent_share)),
             (
-                self.source_addresses <= 250,
-                format!("{} source addresses: at most 250", self.source_addresses),
+                self.source_addresses <= SOURCES_MAX,
+                format!("{} source addresses: at most {SOURCES_MAX}", self.source_addresses),
             ),
-            (
-                self.connect_rate > 0 && self.connects_in_flight > 0,
-                "connects at a rate of 0 never end".into(),
-            ),
+            (self.connects_in_flight > 0, "no connect may be under way: none would ever end".into()),
             ((1..=1_024).contains(&self.publisher_connections), "publisher connections: 1 to 1024".into()),
             (self.threads <= 64, "threads: at most 64".into()),
         ];
-        match checks.into_iter().find(|(good, _)| !good) {
-            Some((_, wrong)) => Err(BadPlan(wrong)),
-            None => Ok(()),
-        }
+        first_wrong(checks)
+    }
+
+    fn check_clients(&self) -> Result<(), BadPlan> {
+        let Self { prefix, stalled_share: stalled, slow_share: slow, deflate_share: deflate, .. } = self;
+        let named = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+        first_wrong([
+            (
+                prefix.len() <= 32 && prefix.bytes().all(named),
+                format!("prefix {prefix:?}: up to 32 letters, digits, \"-\", \"_\" and \".\""),
+            ),
+            (
+                prefix.is_empty() || self.mix.all == 0 || self.verify == Verify::Shared,
+                "pushes to all reach the clients of the runs that share the cluster: set the weight of all to 0".into(),
+            ),
+            (
+                *stalled >= 0.0 && *slow >= 0.0 && stalled + slow <= 1.0,
+                format!("shares {stalled} stalled and {slow} slow: 0 to 1 together"),
+            ),
+            (*slow == 0.0 || self.slow_read > 0, "a slow client reads at least 1 B a second".into()),
+            ((0.0..=1.0).contains(deflate), format!("deflate share {deflate}: 0 to 1")),
+        ])
+    }
+}
+
+/// The first check that is not good.
+fn first_wrong<const N: usize>(checks: [(bool, String); N]) -> Result<(), BadPlan> {
+    match checks.into_iter().find(|(good, _)| !good) {
+        Some((_, wrong)) => Err(BadPlan(wrong)),
+        None => Ok(()),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_mix_is_read_and_nonsense_is_refused() {
-        assert_eq!("all=1,room=60,user=25,client=10,rooms=4".parse(), Ok(Mix::default()));
-        assert_eq!(Mix::default().to_string().parse(), Ok(Mix::default()));
-        for bad in ["", "room", "room=x", "romo=1", "all=0", "room=-1"] {
-            assert!(bad.parse::<Mix>().is_err(), "{bad:?}");
-        }
-    }
 
     type Change = fn(&mut Plan);
 
@@ -302,7 +276,7 @@ mod tests {
             ..Plan::default()
         };
         assert_eq!(good.check(), Ok(()));
-        let changes: [(&str, Change); 11] = [
+        let changes: [(&str, Change); 16] = [
             ("clients", |plan| plan.clients = 0),
             ("rooms a client", |plan| plan.rooms_per_client = 300),
             ("no client is in a room", |plan| plan.rooms_per_client = 0),
@@ -313,6 +287,11 @@ mod tests {
             ("no gateway", |plan| (plan.gateways, plan.logics) = (Vec::new(), Vec::new())),
             ("no logic", |plan| plan.logics.clear()),
             ("wss", |plan| plan.gateways[0] = "wss://127.0.0.1:1".into()),
+            ("connect", |plan| plan.connects_in_flight = 0),
+            ("prefix", |plan| plan.prefix = "a b".into()),
+            ("weight of all", |plan| plan.prefix = "p0-".into()),
+            ("together", |plan| (plan.stalled_share, plan.slow_share) = (0.6, 0.6)),
+            ("deflate", |plan| plan.deflate_share = f64::NAN),
             ("expect-churn", |plan| plan.expect_churn = vec!["ws://127.0.0.1:9".into()]),
         ];
         for (wrong, change) in changes {

@@ -15,6 +15,7 @@ use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::Control;
 
 use crate::handshake;
+use crate::inflate::Inflater;
 use crate::plan::Plan;
 use crate::publisher::Caller;
 use crate::target::{Endpoint, Scheme};
@@ -81,17 +82,27 @@ async fn greet(endpoint: &Endpoint, address: SocketAddr, world: &World) -> Resul
     let request = handshake::request(endpoint, world, 0, 0);
     stream.write_all(request.as_bytes()).await.map_err(broken)?;
     let mut bytes = Vec::new();
-    let mut agreed = None;
+    let (mut agreed, mut deflates) = (None, false);
+    let (mut inflater, mut inflated) = (Inflater::new(), Vec::new());
     loop {
         let start = match agreed {
             Some(start) => start,
-            None => handshake::answer(&bytes, world.seed, 0, 0)?
-                .inspect(|start| agreed = Some(*start))
-                .unwrap_or(0),
+            None => handshake::answer(&bytes, world, 0, 0)?.map_or(0, |answer| {
+                (agreed, deflates) = (Some(answer.head), answer.deflates);
+                answer.head
+            }),
         };
         if agreed.is_some() {
-            match wire::next(&bytes[start..]) {
-                Next::Frame(Kind::Text, text, _) => {
+            match wire::next(&bytes[start..], deflates) {
+                Next::Frame(kind @ (Kind::Text | Kind::Deflated), payload, _) => {
+                    let text = if kind == Kind::Text {
+                        payload
+                    } else {
+                        inflater
+                            .inflate(payload, &mut inflated)
+                            .map_err(|_| "a compressed hello that is broken")?;
+                        &inflated
+                    };
                     let hello = read_hello(text)?;
                     let close = wire::control(Control::Close, &1000_u16.to_be_bytes(), [1, 2, 3, 4]);
                     // Best effort: it is only good manners.

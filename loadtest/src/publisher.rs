@@ -26,7 +26,7 @@ use crate::latency::Times;
 use crate::ledger::Outcome;
 use crate::reactor::Shared;
 use crate::target::Endpoint;
-use crate::world::{Stream, Target};
+use crate::world::{Sizes, Stream, Target};
 
 /// The event name of all our pushes.
 pub(crate) const EVENT: &str = "load";
@@ -67,7 +67,7 @@ pub(crate) struct Publisher {
     shared: Arc<Shared>,
     lanes: Vec<Arc<Lane>>,
     tallies: Vec<Mutex<Tally>>,
-    room_sizes: Vec<u32>,
+    sizes: Sizes,
     /// Gateways by the names that logic nodes give them.
     names: RwLock<HashMap<String, u32>>,
 }
@@ -80,7 +80,7 @@ impl Publisher {
         Arc::new(Self {
             lanes: (0..logics).map(|_| Arc::default()).collect(),
             tallies: (0..logics).map(|_| Mutex::default()).collect(),
-            room_sizes: world.room_sizes(),
+            sizes: Sizes::of(world),
             names: RwLock::new(names),
             shared,
         })
@@ -171,7 +171,7 @@ impl Publisher {
                     }
                 }
                 progress.accepted.fetch_add(1, Relaxed);
-                progress.due.fetch_add(course.world.receivers(stream.target, &self.room_sizes), Relaxed);
+                progress.due.fetch_add(self.sizes.receivers(&course.world, stream.target), Relaxed);
                 Outcome::Accepted
             }
             Answered::Refused(why) => {
@@ -193,12 +193,14 @@ impl Publisher {
         let label = course.ledger.label(item);
         let Stream { target, urgent, .. } = course.world.stream(label.stream);
         let mut body = Vec::with_capacity(course.ledger.format.bytes() + 160);
+        let prefix = &course.world.prefix;
         let to = match target {
             Target::All => r#"{"all":true}"#.to_owned(),
-            Target::Room(room) => format!(r#"{{"room":"r{room}"}}"#),
-            Target::User(user) => format!(r#"{{"user":"u{user}"}}"#),
+            Target::Room(room) => format!(r#"{{"room":"{prefix}r{room}"}}"#),
+            Target::User(user) => format!(r#"{{"user":"{prefix}u{user}"}}"#),
             Target::Set(set) => {
-                let rooms: Vec<_> = course.world.rooms_in(set).map(|room| format!("\"r{room}\"")).collect();
+                let rooms: Vec<_> =
+                    course.world.rooms_in(set).map(|room| format!("\"{prefix}r{room}\"")).collect();
                 format!(r#"{{"rooms":[{}]}}"#, rooms.join(","))
             }
             Target::Client(client) => {

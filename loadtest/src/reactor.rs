@@ -6,6 +6,7 @@
 mod client;
 mod connect;
 mod read;
+mod slow;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -20,13 +21,20 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::Control;
 
+use crate::inflate::Inflater;
+use crate::latency::Times;
 use crate::plan::Plan;
+use crate::probe;
 use crate::progress::Progress;
 use crate::target::Endpoint;
 use crate::tracker::{Course, Seen, Tracker};
 use crate::wire;
 use client::{Client, Stage};
 use connect::Connects;
+pub(crate) use slow::Slow;
+use slow::Turns;
+
+use crate::report::Frames;
 
 /// The waker's token; no thread has so many clients.
 const WAKE: Token = Token(usize::MAX);
@@ -36,6 +44,9 @@ const EVENTS: usize = 1_024;
 
 /// The shared read buffer at first: a tick of one client fits. It grows to a frame that does not.
 const BUFFER_BYTES: usize = 256 * 1024;
+
+/// Source addresses 127.0.0.2 and up, at most.
+pub(crate) const SOURCES_MAX: u32 = 250;
 
 /// How long a loop with nothing to do may sleep.
 const SLEEP_MAX: Duration = Duration::from_millis(100);
@@ -56,6 +67,7 @@ pub(crate) struct Shared {
     connect_rate: f64,
     in_flight_max: usize,
     handshake_time_max: Duration,
+    slow_read: usize,
 }
 
 impl Shared {
@@ -66,6 +78,10 @@ impl Shared {
         plan: &Plan,
         threads: u32,
     ) -> Self {
+        let source_addresses = match plan.source_addresses {
+            0 => sources(plan.clients, &gateways, probe::ports()),
+            asked => asked,
+        };
         let ids = course.world.clients.div_ceil(course.world.client_step());
         Self {
             course,
@@ -74,12 +90,25 @@ impl Shared {
             ids: (0..ids).map(|_| Mutex::default()).collect(),
             last_failure: Mutex::default(),
             stop: AtomicBool::new(false),
-            source_addresses: plan.source_addresses,
+            source_addresses,
             connect_rate: f64::from(plan.connect_rate) / f64::from(threads),
             in_flight_max: (plan.connects_in_flight / threads).max(1) as usize,
             handshake_time_max: plan.handshake_time_max,
+            slow_read: plan.slow_read,
         }
     }
+}
+
+/// How many source addresses clients on loopback should have; 0: one will do. The kernel looks for a local port
+/// among every other one of the range first: when those are taken, a connect costs it 300 µs instead of 14.
+fn sources(clients: u32, gateways: &[(Endpoint, SocketAddr)], ports: u32) -> u32 {
+    let is_local = |address: &SocketAddr| address.is_ipv4() && address.ip().is_loopback();
+    let crowded = ports / 5 * 2;
+    if clients / gateways.len().max(1) as u32 <= crowded || !gateways.iter().all(|(_, at)| is_local(at)) {
+        return 0;
+    }
+    // A port that is bound is taken for all destinations.
+    clients.div_ceil(crowded.max(1)).min(SOURCES_MAX)
 }
 
 /// What happened to the connections of one gateway's clients.
@@ -97,11 +126,22 @@ pub(crate) struct Connections {
     pub(crate) gaps: u64,
 }
 
+/// First greetings: how long each took from its connect, and when the last one was, µs.
+#[derive(Debug, Default)]
+pub(crate) struct Arrivals {
+    pub(crate) handshakes: Times,
+    pub(crate) last: u64,
+}
+
 /// What one loop leaves behind.
 #[derive(Debug)]
 pub(crate) struct Left {
     pub(crate) seen: Seen,
+    /// By gateway, without those of slow clients.
     pub(crate) connections: Vec<Connections>,
+    pub(crate) slow: Slow,
+    pub(crate) frames: Frames,
+    pub(crate) arrivals: Arrivals,
 }
 
 /// A loop that runs.
@@ -168,6 +208,13 @@ struct Reactor {
     tracker: Tracker,
     connects: Connects,
     connections: Vec<Connections>,
+    slow: Slow,
+    turns: Turns,
+    frames: Frames,
+    arrivals: Arrivals,
+    inflater: Inflater,
+    /// Of the message that was inflated last.
+    text: Vec<u8>,
     buffer: Vec<u8>,
     random: fastrand::Rng,
 }
@@ -184,6 +231,12 @@ impl Reactor {
             stride,
             clients: (0..count).map(|_| Client::default()).collect(),
             connections: vec![Connections::default(); world.gateways as usize],
+            slow: Slow::default(),
+            turns: Turns::new(world, (offset, stride), shared.slow_read),
+            frames: Frames::default(),
+            arrivals: Arrivals::default(),
+            inflater: Inflater::new(),
+            text: Vec::new(),
             connects: Connects::new(count, shared.connect_rate, shared.in_flight_max),
             buffer: vec![0; BUFFER_BYTES],
             random,
@@ -201,29 +254,54 @@ impl Reactor {
         self.shared.course.world.gateway(self.number(local)) as usize
     }
 
+    fn is_prompt(&self, local: u32) -> bool {
+        self.shared.course.world.is_prompt(self.number(local))
+    }
+
+    /// Where a client's connection is counted.
+    fn connections(&mut self, local: u32) -> &mut Connections {
+        let gateway = self.gateway(local);
+        if self.is_prompt(local) { &mut self.connections[gateway] } else { &mut self.slow.connections }
+    }
+
     fn run(mut self) -> Left {
         let mut events = Events::with_capacity(EVENTS);
         while !self.shared.stop.load(Relaxed) {
-            let sleep = self.connects.sleep(Instant::now()).min(SLEEP_MAX);
-            match self.poll.poll(&mut events, Some(sleep)) {
-                Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => panic!("epoll failed: {error}"),
-            }
-            for event in events.iter().filter(|event| event.token() != WAKE) {
-                let local = event.token().0 as u32;
-                let ended = event.is_read_closed() || event.is_write_closed() || event.is_error();
-                match self.clients[local as usize].stage {
-                    Stage::Connecting => self.connected(local),
-                    Stage::Away => {}
-                    _ if event.is_readable() || ended => self.readable(local, ended),
-                    _ => {}
-                }
-            }
+            let now = Instant::now();
+            let sleep = self.connects.sleep(now).min(self.turns.sleep(now)).min(SLEEP_MAX);
+            self.take_events(&mut events, sleep);
+            self.read_in_turn();
             self.connect_due();
         }
+        self.wake_slow(&mut events);
         self.say_goodbye();
-        Left { seen: self.tracker.into_seen(), connections: self.connections }
+        Left {
+            seen: self.tracker.into_seen(),
+            connections: self.connections,
+            slow: self.slow,
+            frames: self.frames,
+            arrivals: self.arrivals,
+        }
+    }
+
+    /// Waits for events and takes them; whether there were any.
+    fn take_events(&mut self, events: &mut Events, sleep: Duration) -> bool {
+        match self.poll.poll(events, Some(sleep)) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return true,
+            Err(error) => panic!("epoll failed: {error}"),
+        }
+        for event in events.iter().filter(|event| event.token() != WAKE) {
+            let local = event.token().0 as u32;
+            let ended = event.is_read_closed() || event.is_write_closed() || event.is_error();
+            match self.clients[local as usize].stage {
+                Stage::Connecting => self.connected(local),
+                Stage::Away => {}
+                _ if event.is_readable() || ended => self.readable(local, ended),
+                _ => {}
+            }
+        }
+        !events.is_empty()
     }
 
     fn say_goodbye(&mut self) {
@@ -235,5 +313,25 @@ impl Reactor {
                 _ = stream.shutdown(std::net::Shutdown::Write);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::target::Scheme;
+
+    #[test]
+    fn clients_on_loopback_get_source_addresses_before_ports_become_dear() {
+        let gateways = |address: &str, count: usize| {
+            let endpoint = Endpoint::parse(&format!("ws://{address}"), Scheme::Ws).unwrap();
+            vec![(endpoint, address.parse().unwrap()); count]
+        };
+        let wanted = |clients, gateways: &[_]| sources(clients, gateways, 28_232);
+        assert_eq!(wanted(10_000, &gateways("127.0.0.1:1", 1)), 0);
+        assert_eq!(wanted(19_000, &gateways("127.0.0.1:1", 1)), 2);
+        assert_eq!(wanted(19_000, &gateways("127.0.0.1:1", 2)), 0);
+        assert_eq!(wanted(100_000, &gateways("127.0.0.1:1", 2)), 9);
+        assert_eq!(wanted(19_000, &gateways("10.0.0.1:1", 1)), 0, "it would not come from there");
     }
 }

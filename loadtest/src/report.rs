@@ -20,8 +20,12 @@ pub struct Report {
     pub complete: bool,
     /// What was asked.
     pub plan: PlanSummary,
-    /// Over all gateways.
+    /// Over all gateways, without slow clients.
     pub totals: Counts,
+    /// What came as messages and bytes, to all clients.
+    pub frames: Frames,
+    /// The clients that were to read slowly or never.
+    pub slow: SlowReport,
     /// By gateway, in the order in which they were given.
     pub gateways: Vec<GatewayReport>,
     /// Over all logic nodes.
@@ -58,6 +62,8 @@ pub struct Verdict {
 pub struct PlanSummary {
     /// Clients.
     pub clients: u32,
+    /// What names begin with.
+    pub prefix: String,
     /// Rooms.
     pub rooms: u32,
     /// Rooms of each client.
@@ -72,6 +78,10 @@ pub struct PlanSummary {
     pub size: usize,
     /// Weights of the kinds of target.
     pub mix: String,
+    /// How targets of a kind followed each other.
+    pub order: String,
+    /// The part of the clients that offered compression.
+    pub deflate_share: f64,
     /// The part of urgent pushes.
     pub urgent_share: f64,
     /// The merge window that was reckoned with.
@@ -80,6 +90,56 @@ pub struct PlanSummary {
     pub seed: u64,
     /// Event loops.
     pub threads: u32,
+}
+
+/// Push messages as they came, to all clients. Items are in `totals` and `slow`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Frames {
+    /// Push messages, one frame each.
+    pub messages: u64,
+    /// Those of them that were compressed.
+    pub deflated: u64,
+    /// Their payloads on the wire, in bytes.
+    pub wire_bytes: u64,
+    /// The same as text: more, where they were compressed.
+    pub text_bytes: u64,
+}
+
+impl Frames {
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.messages += other.messages;
+        self.deflated += other.deflated;
+        self.wire_bytes += other.wire_bytes;
+        self.text_bytes += other.text_bytes;
+    }
+}
+
+/// Clients that read slowly or never. What they miss is expected; what they get twice, changed or in disorder
+/// is in the counts of their gateway, as anybody's.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SlowReport {
+    /// Clients that never read after their hello.
+    pub stalled: u64,
+    /// Clients that read a few bytes a second.
+    pub slow: u64,
+    /// Those of both that were closed as slow consumers (4002), as far as their sockets told at the end.
+    pub closed: u64,
+    /// Those that were told of a gap.
+    pub gapped: u64,
+    /// Items accepted with 202, times the slow clients that each should reach.
+    pub expected: u64,
+    /// Items received for the first time, those that were read at the end of the run included.
+    pub received: u64,
+    /// Accepted and never received.
+    pub missed: u64,
+    /// Connections lost after the hello.
+    pub disconnects: u64,
+    /// Connections that came back.
+    pub reconnects: u64,
+    /// Close codes of lost connections; 1006: the connection ended without one.
+    pub close_codes: BTreeMap<u16, u64>,
 }
 
 /// One gateway.
@@ -210,10 +270,12 @@ impl Percentiles {
 pub struct Ramp {
     /// Clients that were greeted when it ended.
     pub connected: u64,
-    /// How long it took.
+    /// How long it took, to the last greeting.
     pub secs: f64,
-    /// Greeted clients a second.
+    /// Greeted clients a second: connects and handshakes.
     pub connects_per_sec: f64,
+    /// From a client's connect to its first hello.
+    pub handshake: Percentiles,
 }
 
 /// What this process used; a cluster in the same process is part of it.

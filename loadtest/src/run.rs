@@ -112,6 +112,8 @@ struct Run {
     publisher: Arc<Publisher>,
     tasks: Tasks,
     begun: Instant,
+    /// When clients began to connect, µs on the run's clock.
+    ramp_begun: u64,
     kernel: Kernel,
     cpu_secs: f64,
     rss_bytes: u64,
@@ -139,6 +141,7 @@ impl Run {
             progress,
             tasks,
             begun: Instant::now(),
+            ramp_begun: 0,
             kernel: Kernel::now(),
             cpu_secs: kernel::cpu_secs(),
             rss_bytes: kernel::rss_bytes(),
@@ -148,6 +151,7 @@ impl Run {
     async fn course(mut self, shutdown: &Shutdown) -> Result<Report, Error> {
         let _stop = StopOnDrop(self.shared.clone());
         self.progress.enter(Phase::Connecting);
+        self.ramp_begun = self.shared.course.ledger.now();
         let loops = reactor::start(&self.shared, self.threads)
             .map_err(|error| Error::Broken(format!("cannot start the event loops: {error}")))?;
         let ramp = self.connect(shutdown, &loops).await?;
@@ -187,7 +191,8 @@ impl Run {
             }
             let secs = begun.elapsed().as_secs_f64();
             if connected >= wanted || shutdown.is_draining() {
-                return Ok(Ramp { connected, secs, connects_per_sec: connected as f64 / secs.max(1e-3) });
+                let connects_per_sec = connected as f64 / secs.max(1e-3);
+                return Ok(Ramp { connected, secs, connects_per_sec, ..Ramp::default() });
             }
             if loops.iter().any(Running::has_ended) {
                 return Err(Error::Broken("an event loop of the clients panicked".into()));

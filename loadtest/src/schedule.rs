@@ -1,6 +1,6 @@
 //! What is pushed, and when: drawn from the seed before the run, so that every part of it knows the same.
 
-use crate::plan::Plan;
+use crate::plan::{Order, Plan};
 use crate::world::{Stream, Target, World};
 
 /// One push: its stream and its place there.
@@ -25,10 +25,22 @@ impl Schedule {
     pub(crate) fn draw(plan: &Plan, world: &World) -> Self {
         let mut random = fastrand::Rng::with_seed(plan.seed);
         let mut schedule = Self::default();
+        let mut turns = [0; 4];
         for item in 0..plan.items() as u32 {
-            let target = draw_target(plan, world, &mut random);
+            // In turn targets would meet the same logic node each time if their number fits: each lap begins
+            // with another one.
+            let mut logic = item;
+            let target = draw_target(plan, world, &mut random, |random, kind, size| match plan.order {
+                Order::Random => random.u32(0..size),
+                Order::Turn => {
+                    let turn: u32 = turns[kind as usize];
+                    turns[kind as usize] += 1;
+                    logic = turn % size + turn / size;
+                    turn % size
+                }
+            });
             let urgent = random.f64() < plan.urgent_share;
-            schedule.push(world, Stream { target, logic: item % world.logics, urgent });
+            schedule.push(world, Stream { target, logic: logic % world.logics, urgent });
         }
         schedule
     }
@@ -42,7 +54,22 @@ impl Schedule {
     }
 }
 
-fn draw_target(plan: &Plan, world: &World, random: &mut fastrand::Rng) -> Target {
+/// Kinds of target that have members to choose from.
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    Room,
+    User,
+    Client,
+    Set,
+}
+
+/// Draws a kind, and lets `choose` say which of so many of it.
+fn draw_target(
+    plan: &Plan,
+    world: &World,
+    random: &mut fastrand::Rng,
+    mut choose: impl FnMut(&mut fastrand::Rng, Kind, u32) -> u32,
+) -> Target {
     let mut drawn = random.u64(0..plan.mix.total());
     let mut falls = |weight: u32| {
         let here = drawn < u64::from(weight);
@@ -52,14 +79,14 @@ fn draw_target(plan: &Plan, world: &World, random: &mut fastrand::Rng) -> Target
     if falls(plan.mix.all) {
         Target::All
     } else if falls(plan.mix.room) {
-        Target::Room(random.u32(0..world.rooms))
+        Target::Room(choose(random, Kind::Room, world.rooms))
     } else if falls(plan.mix.user) {
-        Target::User(random.u32(0..world.users()))
+        Target::User(choose(random, Kind::User, world.users()))
     } else if falls(plan.mix.client) {
         let step = world.client_step();
-        Target::Client(random.u32(0..world.clients.div_ceil(step)) * step)
+        Target::Client(choose(random, Kind::Client, world.clients.div_ceil(step)) * step)
     } else {
-        Target::Set(world.set_of(random.u32(0..world.rooms)))
+        Target::Set(world.set_of(choose(random, Kind::Set, world.rooms)))
     }
 }
 
@@ -91,5 +118,57 @@ mod tests {
                 assert_eq!(schedule.items[item as usize], expected);
             }
         }
+    }
+
+    #[test]
+    fn targets_in_turn_get_their_exact_share_through_every_logic_node() {
+        for (rooms, logics) in [(4, 2), (5, 2), (6, 3), (1, 2)] {
+            let plan = Plan {
+                rooms,
+                rooms_per_client: 1,
+                rate: f64::from(rooms * 30),
+                duration: std::time::Duration::from_secs(1),
+                mix: "room=1".parse().unwrap(),
+                order: Order::Turn,
+                urgent_share: 0.0,
+                gateways: vec![String::new()],
+                logics: vec![String::new(); logics],
+                ..Plan::default()
+            };
+            let world = World::of(&plan);
+            let schedule = Schedule::draw(&plan, &world);
+            for (at, item) in schedule.items.iter().enumerate() {
+                assert_eq!(world.stream(item.stream).target, Target::Room(at as u32 % rooms));
+            }
+            for room in 0..rooms {
+                for logic in 0..logics as u32 {
+                    let stream = Stream { target: Target::Room(room), logic, urgent: false };
+                    let items = schedule.streams.get(&world.number(stream)).map_or(0, Vec::len);
+                    assert_eq!(
+                        items,
+                        30 / logics,
+                        "room {room} of {rooms} through logic {logic} of {logics}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn users_in_turn_each_get_one_item() {
+        let plan = Plan {
+            clients: 500,
+            clients_per_user: 1,
+            rate: 500.0,
+            duration: std::time::Duration::from_secs(1),
+            mix: "user=1".parse().unwrap(),
+            order: Order::Turn,
+            gateways: vec![String::new()],
+            ..Plan::default()
+        };
+        let world = World::of(&plan);
+        let schedule = Schedule::draw(&plan, &world);
+        let users = schedule.items.iter().map(|item| world.stream(item.stream).target);
+        assert!(users.eq((0..500).map(Target::User)));
     }
 }

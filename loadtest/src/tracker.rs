@@ -88,6 +88,8 @@ pub(crate) struct Seen {
     away: HashMap<u32, Vec<Range<u64>>>,
     /// By gateway.
     pub(crate) counts: Vec<Counts>,
+    /// Items that slow clients received for the first time; they are no part of `counts` and `latency`.
+    pub(crate) slow_received: u64,
     pub(crate) latency: Latency,
     pub(crate) examples: Vec<String>,
 }
@@ -105,13 +107,15 @@ impl Tracker {
             gaps: HashMap::new(),
             away: HashMap::new(),
             counts: vec![Counts::default(); world.gateways as usize],
+            slow_received: 0,
             latency: Latency::default(),
             examples: Vec::new(),
         };
         Self { course, seen }
     }
 
-    /// Takes a message of a client's gateway. `None`: it is not a push; else how many items were new.
+    /// Takes a message of a client's gateway. `None`: it is not a push; else how many items were new to a
+    /// client that reads as it should.
     pub(crate) fn message(&mut self, client: u32, message: &[u8], now: u64) -> Option<u32> {
         let Self { course, seen } = self;
         let mut fresh = 0;
@@ -153,7 +157,7 @@ impl Tracker {
 }
 
 impl Seen {
-    /// Takes one item; whether it is new to the client.
+    /// Takes one item; whether it is new to a client that reads as it should.
     fn item(&mut self, course: &Course, client: u32, item: &scan::Item<'_>, now: u64) -> bool {
         let Course { world, ledger, verify } = course;
         let label = match (ledger.format.read(item.data), verify) {
@@ -184,11 +188,17 @@ impl Seen {
             return false;
         };
         let room = world.named_room(client, stream.target);
-        if item.event != Some(EVENT.as_bytes()) || item.room.map(room_number) != room.map(Some) {
+        if item.event != Some(EVENT.as_bytes())
+            || item.room.map(|name| room_number(&world.prefix, name)) != room.map(Some)
+        {
             self.corrupted(course, client, "an item under a wrong room or event", now);
             return false;
         }
         let fresh = self.place(course, client, slot, label);
+        if fresh && !world.is_prompt(client) {
+            self.slow_received += 1;
+            return false;
+        }
         if fresh {
             let gateway = world.gateway(client);
             self.counts[gateway as usize].received += 1;
@@ -273,9 +283,9 @@ fn close(gaps: &mut Vec<Range<u32>>, seq: u32) -> bool {
     true
 }
 
-/// The number of a room from its name, `r17`.
-fn room_number(name: &[u8]) -> Option<u32> {
-    std::str::from_utf8(name.strip_prefix(b"r")?).ok()?.parse().ok()
+/// The number of a room from its name: what all names begin with, and `r17`.
+fn room_number(prefix: &str, name: &[u8]) -> Option<u32> {
+    std::str::from_utf8(name.strip_prefix(prefix.as_bytes())?.strip_prefix(b"r")?).ok()?.parse().ok()
 }
 
 fn who(course: &Course, client: u32) -> String {

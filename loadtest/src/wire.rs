@@ -12,6 +12,8 @@ pub(crate) const FRAME_BYTES_MAX: usize = 4 * 1024 * 1024;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Text,
+    /// Text that is compressed (RFC 7692 §6).
+    Deflated,
     Ping,
     Pong,
     Close,
@@ -28,29 +30,31 @@ pub(crate) enum Next<'a> {
     Wrong(&'static str),
 }
 
-/// Reads the first frame.
-pub(crate) fn next(bytes: &[u8]) -> Next<'_> {
+/// Reads the first frame. `deflates`: messages may be compressed.
+pub(crate) fn next(bytes: &[u8], deflates: bool) -> Next<'_> {
     let mut cursor = Cursor::new(bytes);
     let (header, length) = match FrameHeader::parse(&mut cursor) {
         Ok(Some(parsed)) => parsed,
         Ok(None) => return Next::Part,
         Err(_) => return Next::Wrong("a frame with an unknown opcode"),
     };
-    if header.rsv1 || header.rsv2 || header.rsv3 {
-        return Next::Wrong("a frame with reserved bits, though no extension was offered");
+    if (header.rsv1 && !deflates) || header.rsv2 || header.rsv3 {
+        return Next::Wrong("a frame with reserved bits that no extension gives a meaning");
     }
     if header.mask.is_some() {
         return Next::Wrong("a masked frame from a server");
     }
     let kind = match header.opcode {
+        OpCode::Data(Data::Text) if header.is_final && header.rsv1 => Kind::Deflated,
         OpCode::Data(Data::Text) if header.is_final => Kind::Text,
+        OpCode::Control(_) if header.rsv1 => return Next::Wrong("a compressed control frame"),
         OpCode::Control(Control::Ping) => Kind::Ping,
         OpCode::Control(Control::Pong) => Kind::Pong,
         OpCode::Control(Control::Close) => Kind::Close,
         OpCode::Data(Data::Binary) => return Next::Wrong("a binary frame"),
         _ => return Next::Wrong("a fragmented message"),
     };
-    if kind != Kind::Text && (length > 125 || !header.is_final) {
+    if !matches!(kind, Kind::Text | Kind::Deflated) && (length > 125 || !header.is_final) {
         return Next::Wrong("a control frame that is long or fragmented");
     }
     if length > FRAME_BYTES_MAX as u64 {
@@ -86,15 +90,17 @@ mod tests {
     #[test]
     fn frames_are_read_and_parts_wait() {
         let bytes = b"\x81\x02hi\x89\x00\x88\x02\x03\xf4";
-        assert_eq!(next(bytes), Next::Frame(Kind::Text, b"hi", 4));
-        assert_eq!(next(&bytes[4..]), Next::Frame(Kind::Ping, b"", 2));
-        let Next::Frame(Kind::Close, payload, 4) = next(&bytes[6..]) else { panic!("a close frame") };
+        assert_eq!(next(bytes, false), Next::Frame(Kind::Text, b"hi", 4));
+        assert_eq!(next(&bytes[4..], false), Next::Frame(Kind::Ping, b"", 2));
+        assert_eq!(next(b"\xc1\x02hi", true), Next::Frame(Kind::Deflated, b"hi", 4));
+        assert_eq!(next(bytes, true), Next::Frame(Kind::Text, b"hi", 4));
+        let Next::Frame(Kind::Close, payload, 4) = next(&bytes[6..], false) else { panic!("a close frame") };
         assert_eq!((close_code(payload), close_code(b"")), (1012, 1005));
         for end in 0..4 {
-            assert_eq!(next(&bytes[..end]), Next::Part);
+            assert_eq!(next(&bytes[..end], false), Next::Part);
         }
         let long = [&[0x81, 126, 1, 0][..], &[b'x'; 256]].concat();
-        assert_eq!(next(&long), Next::Frame(Kind::Text, &[b'x'; 256], 260));
+        assert_eq!(next(&long, false), Next::Frame(Kind::Text, &[b'x'; 256], 260));
     }
 
     #[test]
@@ -110,7 +116,10 @@ mod tests {
             b"\x81\x7f\x00\x00\x00\x01\x00\x00\x00\x00",
             b"HTTP/1.1 400",
         ] {
-            assert!(matches!(next(bytes), Next::Wrong(_)), "{bytes:?}");
+            assert!(matches!(next(bytes, false), Next::Wrong(_)), "{bytes:?}");
+        }
+        for bytes in [&b"\xc9\x00"[..], b"\xc2\x00", b"\x41\x00", b"\xa1\x00", b"\x91\x00"] {
+            assert!(matches!(next(bytes, true), Next::Wrong(_)), "{bytes:?}");
         }
     }
 

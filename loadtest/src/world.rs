@@ -7,6 +7,10 @@
 //! A *stream* is one target through one logic node, urgent or not: what is sequential, and so has an order.
 //! A *slot* is the place of a stream among those that concern one client.
 
+mod pace;
+
+pub(crate) use pace::{Pace, Sizes};
+
 /// Rooms in one push to several rooms, at most.
 const SET_ROOMS: u32 = 3;
 
@@ -46,6 +50,12 @@ pub(crate) struct World {
     pub(crate) gateways: u32,
     pub(crate) logics: u32,
     pub(crate) seed: u64,
+    /// What every name of a room and a user begins with.
+    pub(crate) prefix: String,
+    /// Parts of the clients, 0 to 1.
+    pub(crate) stalled_share: f64,
+    pub(crate) slow_share: f64,
+    pub(crate) deflate_share: f64,
 }
 
 impl World {
@@ -58,6 +68,10 @@ impl World {
             gateways: u32::try_from(plan.gateways.len()).expect("fewer gateways than four billion"),
             logics: u32::try_from(plan.logics.len().max(1)).expect("fewer logic nodes than four billion"),
             seed: plan.seed,
+            prefix: plan.prefix.clone(),
+            stalled_share: plan.stalled_share,
+            slow_share: plan.slow_share,
+            deflate_share: plan.deflate_share,
         }
     }
 
@@ -100,7 +114,7 @@ impl World {
         rooms.filter(|&room| room < self.rooms)
     }
 
-    fn sets(&self) -> u32 {
+    pub(crate) fn sets(&self) -> u32 {
         let per = self.rooms_per_client.max(1);
         self.rooms.div_ceil(per).div_ceil(SET_ROOMS) * per
     }
@@ -187,29 +201,6 @@ impl World {
             Target::All | Target::User(_) | Target::Client(_) => None,
         }
     }
-
-    /// How many clients are in each room.
-    pub(crate) fn room_sizes(&self) -> Vec<u32> {
-        let mut sizes = vec![0; self.rooms as usize];
-        for room in (0..self.clients).flat_map(|client| self.rooms_of(client)) {
-            sizes[room as usize] += 1;
-        }
-        sizes
-    }
-
-    /// How many clients a target concerns.
-    pub(crate) fn receivers(&self, target: Target, room_sizes: &[u32]) -> u64 {
-        u64::from(match target {
-            Target::All => self.clients,
-            Target::Room(room) => room_sizes[room as usize],
-            Target::Set(set) => self.rooms_in(set).map(|room| room_sizes[room as usize]).sum(),
-            Target::User(user) => {
-                let first = user * self.clients_per_user;
-                self.clients_per_user.min(self.clients - first)
-            }
-            Target::Client(_) => 1,
-        })
-    }
 }
 
 /// Spreads the bits of a number (the finaliser of splitmix64, S. Vigna).
@@ -233,6 +224,10 @@ pub(crate) mod tests {
             gateways: 2,
             logics: 2,
             seed: 5,
+            prefix: String::new(),
+            stalled_share: 0.0,
+            slow_share: 0.0,
+            deflate_share: 0.0,
         }
     }
 
@@ -251,7 +246,7 @@ pub(crate) mod tests {
     #[test]
     fn receivers_are_those_who_have_a_slot() {
         let world = small();
-        let sizes = world.room_sizes();
+        let sizes = Sizes::of(&world);
         let targets = (0..world.rooms)
             .flat_map(|room| [Target::Room(room), Target::Set(world.set_of(room))])
             .chain((0..world.users()).map(Target::User))
@@ -259,7 +254,7 @@ pub(crate) mod tests {
         for target in targets {
             let stream = Stream { target, logic: 1, urgent: false };
             let count = (0..world.clients).filter(|&client| world.slot(client, stream).is_some()).count();
-            assert_eq!(world.receivers(target, &sizes), count as u64, "{target:?}");
+            assert_eq!(sizes.receivers(&world, target), count as u64, "{target:?}");
         }
     }
 

@@ -204,7 +204,7 @@ mod tests {
     fn a_frame_is_one_of_a_server_and_as_long_as_asked() {
         for bytes in [4, 127, 200, 4_096, 65_536] {
             let frame = frame(bytes);
-            let Next::Frame(Kind::Text, _, length) = next(&frame) else { panic!("{bytes}: no frame") };
+            let Next::Frame(Kind::Text, _, length) = next(&frame, false) else { panic!("{bytes}: no frame") };
             assert_eq!((length, frame.len()), (bytes, bytes));
         }
     }

@@ -29,6 +29,8 @@ pub(super) struct Client {
     pub(super) stage: Stage,
     /// Has been greeted once.
     pub(super) known: bool,
+    /// Messages may be compressed.
+    pub(super) deflates: bool,
     /// Attempts so far; part of the handshake's key.
     pub(super) attempts: u32,
     /// Attempts since the last greeting.
@@ -59,12 +61,12 @@ impl Reactor {
     /// Ends a client's connection and decides about the next one.
     pub(super) fn end(&mut self, local: u32, end: End) {
         let (number, gateway) = (self.number(local), self.gateway(local));
+        let is_prompt = self.shared.course.world.is_prompt(number);
         let client = &mut self.clients[local as usize];
         let stage = std::mem::take(&mut client.stage);
         client.stream = None;
         client.part = None;
         let now = self.shared.course.ledger.now();
-        let connections = &mut self.connections[gateway];
         let code = match &end {
             End::Closed(code) => *code,
             End::Failed(_) | End::Garbage(_) => 1006,
@@ -72,6 +74,10 @@ impl Reactor {
         if let End::Garbage(what) = &end {
             self.tracker.garbage(number, what, now);
         }
+        if !is_prompt {
+            self.slow.note_close(local, code);
+        }
+        let connections = if is_prompt { &mut self.connections[gateway] } else { &mut self.slow.connections };
         if stage == Stage::Greeted {
             connections.disconnects += 1;
             *connections.close_codes.entry(code).or_default() += 1;
@@ -79,7 +85,7 @@ impl Reactor {
             self.tracker.went(number, now);
         } else {
             connections.failures += 1;
-            self.connects.in_flight -= 1;
+            _ = self.connects.finish(local);
             let why = match end {
                 End::Closed(code) => format!("closed before the hello, with code {code}"),
                 End::Failed(why) => why,
@@ -95,5 +101,16 @@ impl Reactor {
             let wait = ceiling.mul_f64(0.25 + 0.75 * self.random.f64());
             self.connects.retry(local, Instant::now() + wait);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_is_small() {
+        // A million of them are 24 MB; what they have received is in the tracker, 4 B a slot.
+        assert_eq!(size_of::<Client>(), 24);
     }
 }

@@ -1,7 +1,7 @@
 //! When clients connect: paced by rate and by how many are under way, again after a wait when they failed.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -17,6 +17,9 @@ use crate::handshake;
 /// Connects that were due while the loop was busy may come in a burst of this time's worth.
 const BURST: Duration = Duration::from_millis(20);
 
+/// Receive buffer of a client that does not read: small, so that its gateway feels it soon. The kernel doubles it.
+const SLOW_BUFFER_BYTES: usize = 4 * 1024;
+
 /// The pace of one loop.
 #[derive(Debug)]
 pub(super) struct Connects {
@@ -26,22 +29,24 @@ pub(super) struct Connects {
     waiting: BinaryHeap<Reverse<(Instant, u32)>>,
     /// Deadlines of handshakes, by client and attempt; all take equally long, so they stand in order.
     deadlines: VecDeque<(Instant, u32, u32)>,
-    pub(super) in_flight: usize,
+    /// When those under way began.
+    in_flight: HashMap<u32, Instant>,
     in_flight_max: usize,
     every: Duration,
     next: Instant,
 }
 
 impl Connects {
+    /// `rate` a second; 0: as fast as they succeed.
     pub(super) fn new(count: u32, rate: f64, in_flight_max: usize) -> Self {
         Self {
             fresh: 0,
             count,
             waiting: BinaryHeap::new(),
             deadlines: VecDeque::new(),
-            in_flight: 0,
+            in_flight: HashMap::with_capacity(in_flight_max.min(count as usize)),
             in_flight_max,
-            every: Duration::from_secs_f64(1.0 / rate),
+            every: if rate > 0.0 { Duration::from_secs_f64(1.0 / rate) } else { Duration::ZERO },
             next: Instant::now(),
         }
     }
@@ -50,12 +55,17 @@ impl Connects {
         self.waiting.push(Reverse((at, local)));
     }
 
+    /// One is no longer under way; how long it was.
+    pub(super) fn finish(&mut self, local: u32) -> Option<Duration> {
+        self.in_flight.remove(&local).map(|begun| begun.elapsed())
+    }
+
     /// How long until there is something to do here.
     pub(super) fn sleep(&self, now: Instant) -> Duration {
         let waiting = self.waiting.peek().map(|Reverse((at, _))| *at);
         let turn =
             if self.fresh < self.count { Some(self.next) } else { waiting.map(|at| at.max(self.next)) };
-        let turn = turn.filter(|_| self.in_flight < self.in_flight_max);
+        let turn = turn.filter(|_| self.in_flight.len() < self.in_flight_max);
         let deadline = self.deadlines.front().map(|(at, ..)| *at);
         let first = [turn, deadline].into_iter().flatten().min();
         first.map_or(Duration::MAX, |at| at.saturating_duration_since(now))
@@ -63,7 +73,7 @@ impl Connects {
 
     /// The next client whose turn it is.
     fn take(&mut self, now: Instant) -> Option<u32> {
-        if self.in_flight >= self.in_flight_max || self.next > now {
+        if self.in_flight.len() >= self.in_flight_max || self.next > now {
             return None;
         }
         let local = if self.fresh < self.count {
@@ -74,7 +84,7 @@ impl Connects {
             self.waiting.pop()?.0.1
         };
         self.next = self.next.max(now.checked_sub(BURST).unwrap_or(now)) + self.every;
-        self.in_flight += 1;
+        self.in_flight.insert(local, now);
         Some(local)
     }
 }
@@ -112,6 +122,10 @@ impl Reactor {
         let address = self.shared.gateways[self.gateway(local)].1;
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
         socket.set_nonblocking(true)?;
+        if !self.shared.course.world.is_prompt(self.number(local)) {
+            // Before the connect: the window that it offers follows from it.
+            socket.set_recv_buffer_size(SLOW_BUFFER_BYTES)?;
+        }
         if self.shared.source_addresses > 0 && address.is_ipv4() {
             // Clients of one gateway are `gateways` apart: divide, or they would share few addresses.
             let turn = self.number(local) / self.shared.course.world.gateways % self.shared.source_addresses;
@@ -163,5 +177,23 @@ fn explain(error: &io::Error) -> String {
         Some(99 | 98) => format!("no local port is left ({error}): raise --source-addresses"),
         Some(24 | 23) => format!("no descriptor is left ({error}): fewer clients, or a higher ulimit -n"),
         _ => format!("cannot connect: {error}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_storm_is_bounded_by_what_is_under_way_and_not_by_a_rate() {
+        let mut storm = Connects::new(10, 0.0, 4);
+        let now = Instant::now();
+        let first: Vec<_> = std::iter::from_fn(|| storm.take(now)).collect();
+        assert_eq!(first, [0, 1, 2, 3]);
+        assert!(storm.finish(2).is_some() && storm.finish(2).is_none());
+        assert_eq!(storm.take(now), Some(4));
+        assert_eq!((storm.take(now), storm.sleep(now)), (None, Duration::MAX));
+        let mut paced = Connects::new(10, 10.0, 4);
+        assert_eq!((paced.take(now + BURST), paced.take(now + BURST)), (Some(0), None));
     }
 }

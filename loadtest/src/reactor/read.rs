@@ -12,17 +12,25 @@ use crate::handshake;
 use crate::wire::{self, FRAME_BYTES_MAX, Kind, Next};
 
 impl Reactor {
-    /// Reads until the socket is empty. `closing`: its end is near, so a short read is not the last.
+    /// Reads until the socket is empty. `closing`: its end is near, so a short read is not the last. Slow
+    /// clients read in turns of their own, until they are closed.
     pub(super) fn readable(&mut self, local: u32, closing: bool) {
+        if closing || self.reads_at_once(local) {
+            self.read_most(local, closing, usize::MAX);
+        }
+    }
+
+    /// Reads so many bytes at most.
+    pub(super) fn read_most(&mut self, local: u32, closing: bool, most: usize) {
         let mut buffer = std::mem::take(&mut self.buffer);
-        let end = self.read(local, closing, &mut buffer);
+        let end = self.read(local, closing, most, &mut buffer);
         self.buffer = buffer;
         if let Err(end) = end {
             self.end(local, end);
         }
     }
 
-    fn read(&mut self, local: u32, closing: bool, buffer: &mut Vec<u8>) -> Result<(), End> {
+    fn read(&mut self, local: u32, closing: bool, mut most: usize, buffer: &mut Vec<u8>) -> Result<(), End> {
         let mut have = 0;
         if let Some(part) = self.clients[local as usize].part.take() {
             have = part.len();
@@ -37,16 +45,17 @@ impl Reactor {
                 buffer.resize((have * 2).min(2 * FRAME_BYTES_MAX), 0);
             }
             let Some(stream) = self.clients[local as usize].stream.as_mut() else { return Ok(()) };
-            let room = buffer.len() - have;
-            match stream.read(&mut buffer[have..]) {
+            let room = (buffer.len() - have).min(most);
+            match stream.read(&mut buffer[have..have + room]) {
                 Ok(0) => return Err(self.ended_by_peer(local)),
                 Ok(read) => {
                     have += read;
+                    most -= read;
                     let used = self.take(local, &buffer[..have])?;
                     buffer.copy_within(used..have, 0);
                     have -= used;
                     // Edge-triggered: a short read of a stream has emptied it, epoll(7).
-                    if read < room && !closing {
+                    if (read < room && !closing) || most == 0 {
                         break;
                     }
                 }
@@ -80,23 +89,28 @@ impl Reactor {
         let (number, mut used, mut fresh) = (self.number(local), 0, 0);
         if self.clients[local as usize].stage == Stage::Upgrading {
             let attempt = self.clients[local as usize].attempts;
-            match handshake::answer(bytes, self.shared.course.world.seed, number, attempt) {
+            match handshake::answer(bytes, &self.shared.course.world, number, attempt) {
                 Ok(None) => return Ok(0),
-                Ok(Some(head)) => used = head,
+                Ok(Some(agreed)) => {
+                    used = agreed.head;
+                    self.clients[local as usize].deflates = agreed.deflates;
+                }
                 Err(why) => return Err(End::Failed(why)),
             }
             self.clients[local as usize].stage = Stage::Agreed;
         }
+        let deflates = self.clients[local as usize].deflates;
         let end = loop {
-            match wire::next(&bytes[used..]) {
+            match wire::next(&bytes[used..], deflates) {
                 Next::Part => break Ok(used),
                 Next::Wrong(what) => break Err(End::Garbage(what)),
                 Next::Frame(kind, payload, length) => {
                     used += length;
                     match kind {
-                        Kind::Text => match self.tracker.message(number, payload, now) {
+                        Kind::Text => fresh += self.message(local, payload, payload.len(), now),
+                        Kind::Deflated => match self.inflated(local, payload, now) {
                             Some(new) => fresh += new,
-                            None => self.say(local, payload, now),
+                            None => break Err(End::Garbage("a compressed message that cannot be inflated")),
                         },
                         Kind::Ping => self.answer(local, Control::Pong, payload),
                         Kind::Pong => {}
@@ -114,16 +128,43 @@ impl Reactor {
         end
     }
 
+    /// A message of so many bytes on the wire; how many items of it were new.
+    fn message(&mut self, local: u32, text: &[u8], wire_bytes: usize, now: u64) -> u32 {
+        let Some(fresh) = self.tracker.message(self.number(local), text, now) else {
+            self.say(local, text, now);
+            return 0;
+        };
+        self.frames.messages += 1;
+        self.frames.wire_bytes += wire_bytes as u64;
+        self.frames.text_bytes += text.len() as u64;
+        fresh
+    }
+
+    /// A compressed message; `None`: it is broken.
+    fn inflated(&mut self, local: u32, payload: &[u8], now: u64) -> Option<u32> {
+        let mut text = std::mem::take(&mut self.text);
+        let whole = self.inflater.inflate(payload, &mut text);
+        let before = self.frames.messages;
+        let fresh = whole.ok().map(|()| self.message(local, &text, payload.len(), now));
+        self.frames.deflated += self.frames.messages - before;
+        self.text = text;
+        fresh
+    }
+
     /// A message that is no push: rare, so parsed as any JSON.
     fn say(&mut self, local: u32, text: &[u8], now: u64) {
-        let gateway = self.gateway(local);
         let parsed = serde_json::from_slice::<Incoming<'_>>(text);
         match parsed.as_ref().map(|message| (&*message.cmd, message.data)) {
             Ok(("hello", Some(data))) => match serde_json::from_str::<Hello>(data.get()) {
                 Ok(hello) => self.greeted(local, &hello, now),
                 Err(_) => self.tracker.garbage(self.number(local), "a hello that cannot be read", now),
             },
-            Ok(("gap" | "reset", _)) => self.connections[gateway].gaps += 1,
+            Ok(("gap" | "reset", _)) => {
+                if !self.is_prompt(local) {
+                    self.slow.gapped.insert(local);
+                }
+                self.connections(local).gaps += 1;
+            }
             Ok(("reconnect", _)) => {}
             // A push in an order of members that no gateway writes, replies nobody asked for, other JSON.
             Ok(_) => self.tracker.garbage(self.number(local), "a message that nobody asked for", now),
@@ -134,17 +175,20 @@ impl Reactor {
 
     fn greeted(&mut self, local: u32, hello: &Hello, now: u64) {
         let number = self.number(local);
-        let gateway = self.gateway(local);
         let client = &mut self.clients[local as usize];
         if client.stage != Stage::Agreed {
             return self.tracker.garbage(number, "a second hello", now);
         }
         client.stage = Stage::Greeted;
         client.failed = 0;
-        self.connects.in_flight -= 1;
-        if std::mem::replace(&mut client.known, true) {
-            self.connections[gateway].reconnects += 1;
+        let was_known = std::mem::replace(&mut client.known, true);
+        let took = self.connects.finish(local).unwrap_or_default();
+        if was_known {
+            self.connections(local).reconnects += 1;
             self.tracker.came(number, now);
+        } else {
+            self.arrivals.handshakes.record(took.as_micros() as u64);
+            self.arrivals.last = now;
         }
         let step = self.shared.course.world.client_step();
         if number.is_multiple_of(step) {

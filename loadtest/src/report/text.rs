@@ -7,6 +7,7 @@ use super::{Percentiles, Report};
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.write_course(f)?;
+        self.write_received(f)?;
         self.write_gateways(f)?;
         self.write_latency(f)?;
         for (title, lines) in [("went wrong", &self.examples), ("notes", &self.notes)] {
@@ -36,10 +37,12 @@ impl Report {
         let Self { plan, ramp, pushes, generator, kernel, .. } = self;
         writeln!(
             f,
-            "clients   {} greeted in {:.1} s ({:.0}/s), {} rooms, {} a client, window {} ms, seed {}",
+            "clients   {} greeted in {:.2} s ({:.0}/s, handshake p50 {:.2} ms, p99 {:.2} ms), {} rooms, {} a client, window {} ms, seed {}",
             ramp.connected,
             ramp.secs,
             ramp.connects_per_sec,
+            ramp.handshake.p50_ms,
+            ramp.handshake.p99_ms,
             plan.rooms,
             plan.rooms_per_client,
             plan.window_ms,
@@ -74,6 +77,30 @@ impl Report {
             kernel.retransmits,
             kernel.softnet_drops,
             kernel.listen_overflows
+        )
+    }
+
+    /// What came: items, frames, bytes; and what slow clients missed.
+    fn write_received(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { frames, slow, totals, .. } = self;
+        let items = totals.received + slow.received;
+        writeln!(
+            f,
+            "received  {items} items in {} frames ({:.2} a frame), {} B on the wire ({:.3} of {} B of text; {} frames compressed)",
+            frames.messages,
+            items as f64 / frames.messages.max(1) as f64,
+            frames.wire_bytes,
+            frames.wire_bytes as f64 / frames.text_bytes.max(1) as f64,
+            frames.text_bytes,
+            frames.deflated,
+        )?;
+        if slow.stalled + slow.slow == 0 {
+            return Ok(());
+        }
+        writeln!(
+            f,
+            "slow      {} clients never read, {} read slowly: {} closed with 4002, {} told of a gap, {} of {} items missed; lost by close code: {:?}",
+            slow.stalled, slow.slow, slow.closed, slow.gapped, slow.missed, slow.expected, slow.close_codes
         )
     }
 

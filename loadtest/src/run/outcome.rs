@@ -3,14 +3,15 @@
 use super::Run;
 use crate::judge::{Excuses, judge};
 use crate::kernel::{self, Kernel};
-use crate::latency::Latency;
+use crate::latency::{Latency, Times};
 use crate::publisher::Tally;
 use crate::reactor::{Connections, Left};
 use crate::report::{
-    self, Counts, GatewayReport, Generator, Latencies, LogicReport, Percentiles, PlanSummary, Pushes, Ramp,
-    Report,
+    self, Counts, Frames, GatewayReport, Generator, Latencies, LogicReport, Percentiles, PlanSummary, Pushes,
+    Ramp, Report, SlowReport,
 };
 use crate::tracker::{EXAMPLES_MAX, Seen};
+use crate::world::Pace;
 
 impl Run {
     /// The report, from what the loops left.
@@ -24,9 +25,15 @@ impl Run {
             rss_bytes_per_client: grown as f64 / f64::from(self.plan.clients),
         };
         let kernel = Kernel::now().since(self.kernel);
+        let ramp = self.ramp(&left, ramp);
+        let mut frames = Frames::default();
+        left.iter().for_each(|left| frames.add(&left.frames));
+        let mut slow = self.slow(&left);
         let (mut seen, connections): (Vec<Seen>, Vec<_>) =
             left.into_iter().map(|left| (left.seen, left.connections)).unzip();
-        let counts = judge(&self.shared.course, &mut seen, &self.excuses());
+        let (counts, missed) = judge(&self.shared.course, &mut seen, &self.excuses());
+        (slow.expected, slow.missed) = (missed.expected, missed.missed);
+        slow.received = seen.iter().map(|seen| seen.slow_received).sum();
         let gateways = self.gateways(&counts, &connections);
         let mut totals = Counts::default();
         counts.iter().for_each(|counts| totals.add(counts));
@@ -52,6 +59,8 @@ impl Run {
             complete,
             plan: self.summary(),
             totals,
+            frames,
+            slow,
             gateways,
             pushes,
             logics: self.logics(&tallies),
@@ -62,6 +71,37 @@ impl Run {
             examples: seen.into_iter().flat_map(|seen| seen.examples).take(EXAMPLES_MAX).collect(),
             notes,
         }
+    }
+
+    /// The ramp to its last greeting, which was a little before somebody looked.
+    fn ramp(&self, left: &[Left], mut ramp: Ramp) -> Ramp {
+        let mut handshakes = Times::default();
+        left.iter().for_each(|left| handshakes.add(&left.arrivals.handshakes));
+        ramp.handshake = Percentiles::of(handshakes.histogram());
+        let last = left.iter().map(|left| left.arrivals.last).max().unwrap_or(0);
+        if ramp.connected >= u64::from(self.plan.clients) {
+            ramp.secs = last.saturating_sub(self.ramp_begun) as f64 / 1e6;
+            ramp.connects_per_sec = ramp.connected as f64 / ramp.secs.max(1e-6);
+        }
+        ramp
+    }
+
+    /// What slow clients told, without their items.
+    fn slow(&self, left: &[Left]) -> SlowReport {
+        let world = &self.shared.course.world;
+        let count = |pace| (0..world.clients).filter(|&client| world.pace(client) == pace).count() as u64;
+        let mut report =
+            SlowReport { stalled: count(Pace::Stalled), slow: count(Pace::Slow), ..SlowReport::default() };
+        for slow in left.iter().map(|left| &left.slow) {
+            report.closed += slow.closed.len() as u64;
+            report.gapped += slow.gapped.len() as u64;
+            report.disconnects += slow.connections.disconnects;
+            report.reconnects += slow.connections.reconnects;
+            for (code, count) in &slow.connections.close_codes {
+                *report.close_codes.entry(*code).or_default() += count;
+            }
+        }
+        report
     }
 
     fn excuses(&self) -> Excuses {
@@ -79,6 +119,7 @@ impl Run {
         let plan = &self.plan;
         PlanSummary {
             clients: plan.clients,
+            prefix: plan.prefix.clone(),
             rooms: plan.rooms,
             rooms_per_client: plan.rooms_per_client,
             clients_per_user: plan.clients_per_user,
@@ -86,6 +127,8 @@ impl Run {
             duration_secs: plan.duration.as_secs_f64(),
             size: plan.size,
             mix: plan.mix.to_string(),
+            order: plan.order.to_string(),
+            deflate_share: plan.deflate_share,
             urgent_share: plan.urgent_share,
             window_ms: self.targets.window.as_millis() as u64,
             seed: plan.seed,

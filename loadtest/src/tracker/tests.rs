@@ -20,7 +20,10 @@ const ROOM: u32 = 4;
 impl Rig {
     /// `each` items in each stream, all accepted at 1 ms an item; two loops.
     fn new(each: u32, verify: Verify) -> Self {
-        let world = small();
+        Self::of(small(), each, verify)
+    }
+
+    fn of(world: crate::world::World, each: u32, verify: Verify) -> Self {
         let mut schedule = Schedule::default();
         for _ in 0..each {
             for stream in Self::streams() {
@@ -64,7 +67,8 @@ impl Rig {
             self.course.ledger.format.write(label, &mut data);
             let target = self.course.world.stream(label.stream).target;
             let room = self.course.world.named_room(client, target);
-            let room = room.map_or(String::new(), |room| format!(r#""room":"r{room}","#));
+            let prefix = &self.course.world.prefix;
+            let room = room.map_or(String::new(), |room| format!(r#""room":"{prefix}r{room}","#));
             let data = String::from_utf8(data).unwrap();
             texts.push(format!(r#"{{{room}"event":"load","data":{data}}}"#));
         }
@@ -96,11 +100,40 @@ impl Rig {
 
     fn judge(self) -> (Counts, Vec<Counts>, Vec<String>) {
         let mut seen: Vec<Seen> = self.trackers.into_iter().map(Tracker::into_seen).collect();
-        let judged = judge(&self.course, &mut seen, &self.excuses);
+        let (judged, _) = judge(&self.course, &mut seen, &self.excuses);
         let mut total = Counts::default();
         judged.iter().for_each(|counts| total.add(counts));
         (total, judged, seen.into_iter().flat_map(|seen| seen.examples).collect())
     }
+}
+
+#[test]
+fn slow_clients_are_judged_apart_and_only_for_what_they_miss() {
+    let mut world = small();
+    world.stalled_share = 0.2;
+    world.prefix = "p0-".into();
+    let mut rig = Rig::of(world, 10, Verify::Strict);
+    let slow: Vec<u32> = (0..97).filter(|&client| !rig.course.world.is_prompt(client)).collect();
+    assert!(slow.len() > 5 && slow.len() < 40);
+    for client in 0..97 {
+        let mut due = rig.due(client);
+        if client == slow[0] {
+            // It misses one and gets another twice: the first is its pace's fault, the second is not.
+            due.remove(3);
+            due.push(due[0]);
+        }
+        rig.give(client, &due);
+    }
+    let due: u64 = slow.iter().map(|&client| rig.due(client).len() as u64).sum();
+    let mut seen: Vec<Seen> = rig.trackers.into_iter().map(Tracker::into_seen).collect();
+    let (judged, of_slow) = judge(&rig.course, &mut seen, &rig.excuses);
+    let mut total = Counts::default();
+    judged.iter().for_each(|counts| total.add(counts));
+    assert_eq!(total, Counts { duplicated: 1, ..clean(total) });
+    assert_eq!(of_slow, crate::judge::Slow { expected: due, missed: 1 });
+    assert_eq!(seen.iter().map(|seen| seen.slow_received).sum::<u64>(), due - 1);
+    let count = |latency: &Latency| latency.total.histogram().len() + latency.total_urgent.histogram().len();
+    assert_eq!(seen.iter().map(|seen| count(&seen.latency)).sum::<u64>(), total.expected);
 }
 
 fn clean(total: Counts) -> Counts {

@@ -6,11 +6,13 @@ use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
 use bytes::Bytes;
 use common::http1::{self, Answer, Handler};
 use common::shutdown::Shutdown;
 use common::tasks::Tasks;
+use flate2::{Compress, Compression, FlushCompress};
 use futures_util::{SinkExt, StreamExt};
 use http::{Request, Response};
 use http_body_util::Full;
@@ -20,8 +22,12 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
+use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::server;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
+use tokio_tungstenite::tungstenite::protocol::frame::{Frame, FrameHeader};
 
 /// What the fake does wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -48,6 +54,10 @@ pub(crate) enum Fault {
     Lie,
     /// No push is ever answered.
     Hang,
+    /// None, but a client that does not read is shed: told of a gap and closed with 4002.
+    Shed,
+    /// What is compressed leans on what was compressed before, against what was agreed.
+    Takeover,
 }
 
 pub(crate) struct Fake {
@@ -124,8 +134,17 @@ impl Fake {
 
 async fn serve_client(stream: TcpStream, state: Arc<State>, gateway: usize) {
     let mut query = String::new();
-    let read = |request: &server::Request, response: server::Response| {
+    let mut deflates = false;
+    if state.fault == Fault::Shed {
+        // A client that does not read is felt at once.
+        socket2::SockRef::from(&stream).set_send_buffer_size(4_096).unwrap();
+    }
+    let read = |request: &server::Request, mut response: server::Response| {
         query = request.uri().query().unwrap_or_default().to_owned();
+        if let Some(offer) = request.headers().get("sec-websocket-extensions") {
+            deflates = offer.to_str().unwrap().starts_with("permessage-deflate; server_no_context_takeover");
+            response.headers_mut().insert("sec-websocket-extensions", offer.clone());
+        }
         Ok(response)
     };
     #[allow(clippy::result_large_err, reason = "the callback's type is tungstenite's")]
@@ -143,11 +162,21 @@ async fn serve_client(stream: TcpStream, state: Arc<State>, gateway: usize) {
     let rooms = all("room").into_iter().collect();
     // Registered before the hello, as a gateway does.
     state.clients.lock().push(Client { id: id.clone(), user, rooms, gateway, held: None, outbox });
+    let mut deflater = deflates.then(|| Deflater::new(state.fault));
     let served = async {
         socket.send(Message::text(hello)).await.ok()?;
         loop {
             tokio::select! {
-                message = inbox.recv() => socket.send(message?).await.ok()?,
+                message = inbox.recv() => {
+                    let message = match &mut deflater {
+                        Some(deflater) => deflater.frame(&message?.into_data()),
+                        None => message?,
+                    };
+                    match tokio::time::timeout(PATIENCE, socket.send(message)).await {
+                        Ok(sent) => sent.ok()?,
+                        Err(_) => return shed(&mut socket).await,
+                    }
+                }
                 message = socket.next() => { message?.ok()?; }
             }
         }
@@ -156,6 +185,43 @@ async fn serve_client(stream: TcpStream, state: Arc<State>, gateway: usize) {
     };
     let _: Option<()> = served.await;
     state.clients.lock().retain(|client| client.id != id);
+}
+
+/// A client that takes longer for a message does not read.
+const PATIENCE: Duration = Duration::from_millis(300);
+
+/// Says why, when the client reads again at last.
+async fn shed(socket: &mut WebSocketStream<TcpStream>) -> Option<()> {
+    let close = CloseFrame { code: 4002.into(), reason: "".into() };
+    let said = async {
+        socket.send(Message::text(r#"{"cmd":"gap","reason":"slow"}"#)).await.ok()?;
+        socket.close(Some(close)).await.ok()
+    };
+    tokio::time::timeout(Duration::from_secs(20), said).await.ok()?
+}
+
+/// The sending side of permessage-deflate (RFC 7692 §7.2.1).
+struct Deflater {
+    deflater: Compress,
+    keeps_context: bool,
+}
+
+impl Deflater {
+    fn new(fault: Fault) -> Self {
+        let deflater = Compress::new(Compression::default(), false);
+        Self { deflater, keeps_context: fault == Fault::Takeover }
+    }
+
+    fn frame(&mut self, text: &[u8]) -> Message {
+        if !self.keeps_context {
+            self.deflater.reset();
+        }
+        let mut payload = Vec::with_capacity(text.len() + 64);
+        self.deflater.compress_vec(text, &mut payload, FlushCompress::Sync).unwrap();
+        payload.truncate(payload.len() - 4);
+        let header = FrameHeader { rsv1: true, opcode: OpCode::Data(Data::Text), ..FrameHeader::default() };
+        Message::Frame(Frame::from_payload(header, payload.into()))
+    }
 }
 
 #[derive(Clone)]
