@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use common::link::message::{Delivery, Taken, To};
 use common::names::Kind;
 
@@ -51,11 +52,12 @@ impl Admitted {
         }
         let ttl = (delivery.ttl_ms > 0).then(|| Duration::from_millis(delivery.ttl_ms));
         let expires = ttl.and_then(|ttl| Instant::now().checked_add(ttl));
+        let body = if targets.is_empty() { Bytes::new() } else { owned(&delivery.body) };
         let lane = if delivery.urgent { &mut self.urgent } else { &mut self.merged };
         for (matched, target) in targets {
             let part = Part { passage: passage.clone(), matched };
             let key = (!delivery.key.is_empty()).then(|| delivery.key.clone());
-            let item = Item { body: delivery.body.clone(), key, expires, part };
+            let item = Item { body: body.clone(), key, expires, part };
             lane.push((target, filter.clone(), item));
         }
     }
@@ -74,6 +76,12 @@ impl Admitted {
             }
         }
     }
+}
+
+/// The same bytes in memory of their own. A slice of what the link read keeps all of it in memory, tens of
+/// kilobytes, for as long as one small item of it waits; the merger would hold far more than it counts.
+fn owned(body: &Bytes) -> Bytes {
+    Bytes::copy_from_slice(body)
 }
 
 /// What a delivery names and this gateway holds.
@@ -124,5 +132,33 @@ fn count(target: &Target, filter: &Filter, registry: &Registry) -> u64 {
             let excepted = filter.except.as_ref().is_some_and(|except| except.binary_search(local).is_ok());
             u64::from(!excepted && registry.matches(*local, None, filter.app))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use common::link::codec::{Inbound, Outbound};
+    use common::link::message::{Down, down};
+
+    use super::*;
+
+    #[test]
+    fn an_item_that_waits_keeps_nothing_of_what_the_link_read() {
+        let mut outbound = Outbound::default();
+        for serial in 0..100 {
+            let delivery = Delivery { serial, body: Bytes::from(vec![b'x'; 200]), ..Delivery::default() };
+            outbound.put(&Down { body: Some(down::Body::Delivery(delivery)) });
+        }
+        let mut inbound = Inbound::default();
+        inbound.put(&outbound.take().unwrap());
+        let mut kept = Vec::new();
+        while let Some(Down { body: Some(down::Body::Delivery(delivery)) }) = inbound.next_message().unwrap()
+        {
+            assert!(!delivery.body.is_unique(), "as it comes, it is a slice of what was read");
+            let body = owned(&delivery.body);
+            assert_eq!(body, delivery.body);
+            kept.push(body);
+        }
+        assert!(kept.len() == 100 && kept.iter().all(Bytes::is_unique));
     }
 }
