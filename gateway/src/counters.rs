@@ -1,6 +1,6 @@
 //! What this gateway counts, for `/metrics` and `/statusz`.
 
-use common::metrics::{Counter, Gauge, Histogram, Metrics, exponential_buckets};
+use common::metrics::{Counter, FloatGauge, Gauge, Histogram, Metrics, exponential_buckets};
 
 /// The gateway's metrics; each name in `/metrics` begins `tidegate_gateway_`.
 #[derive(Debug)]
@@ -35,14 +35,26 @@ pub(crate) struct Counters {
     pub(crate) merger_bytes: Gauge,
     pub(crate) routes_unsettled: Counter,
     pub(crate) links_refused: Counter,
+    pub(crate) links_held: Counter,
     pub(crate) sweep_seconds: Histogram,
+    pub(crate) windows: Counter,
+    pub(crate) windows_widened: Counter,
+    pub(crate) window_late_seconds: Histogram,
+    pub(crate) window_seconds: FloatGauge,
+    pub(crate) frame_items: Histogram,
+    pub(crate) early_items: Counter,
+    pub(crate) early_bytes: Counter,
+    pub(crate) early_leads: Counter,
+    pub(crate) early_crowded: Counter,
+    pub(crate) bulk_sweeps: Counter,
 }
 
 impl Counters {
     pub(crate) fn new(metrics: &Metrics) -> Self {
         let counter = |name: &str, help: &str| metrics.register::<Counter>(name, help);
         let gauge = |name: &str, help: &str| metrics.register::<Gauge>(name, help);
-        let sweeps = Histogram::new(exponential_buckets(0.001, 2.0, 16));
+        let seconds = || Histogram::new(exponential_buckets(0.001, 2.0, 16));
+        let histogram = |name: &str, help: &str, buckets| metrics.register_as(name, help, buckets);
         Self {
             clients: gauge("clients", "Registered connections"),
             users: gauge("users", "Users with a connection here"),
@@ -77,7 +89,29 @@ impl Counters {
                 "Replies that a logic node did not confirm in time",
             ),
             links_refused: counter("links_refused", "Links refused: secret, version or protocol"),
-            sweep_seconds: metrics.register_as("sweep_seconds", "How long a sweep took", sweeps),
+            links_held: counter("links_held", "Times that a link waited because the merger was full"),
+            sweep_seconds: histogram("sweep_seconds", "How long a sweep took", seconds()),
+            windows: counter("windows", "Windows that ended with something to send"),
+            windows_widened: counter(
+                "windows_widened",
+                "Windows whose sweep began late, by a tenth of them or more",
+            ),
+            window_late_seconds: histogram(
+                "window_late_seconds",
+                "How much later than its tick a window's sweep began",
+                seconds(),
+            ),
+            window_seconds: metrics.register("window_seconds", "How long items gather at present"),
+            frame_items: histogram(
+                "frame_items",
+                "Items in a frame encoded",
+                Histogram::new(exponential_buckets(1.0, 2.0, 11)),
+            ),
+            early_items: counter("early_items", "Targets that left early, with as many items as a frame has"),
+            early_bytes: counter("early_bytes", "Targets that left early, with as many bytes as a frame has"),
+            early_leads: counter("early_leads", "Targets that left early, after a quiet window"),
+            early_crowded: counter("early_crowded", "Targets that left early because the merger was full"),
+            bulk_sweeps: counter("bulk_sweeps", "Sweeps of targets so large that they are written apart"),
         }
     }
 }

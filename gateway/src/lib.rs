@@ -32,4 +32,4 @@ mod tally;
 mod transport;
 
 pub use node::{Ended, Fallen, Node};
-pub use settings::{Settings, Slow};
+pub use settings::{Settings, Slow, WindowMode};

@@ -2,34 +2,38 @@
 //!
 //! A window opens with the first item after a tick and all targets leave on its one tick. Within it an item
 //! with a `key` takes the place of the pending one with the same key, and items too old fall out at the end.
-//! A target that reaches its bounds leaves early, alone.
+//! A target that reaches its bounds leaves early, alone; when all together reach theirs, all leave early.
+//! With leading windows the first item after a quiet window leaves early too ([`leading`]).
+//!
+//! A target that is being written elsewhere can be *kept*: it gathers on, whatever the time, until it is let go.
 //!
 //! Items of one target that are not for the same connections (another `appId`, other `exceptClients`) make
 //! separate *segments* in the order in which they came, and each segment becomes one frame: so order holds
 //! across filters, at the price of more frames only where filters alternate.
 
+mod batch;
+mod leading;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use common::names::Kind;
 use hashbrown::HashMap;
+use hashbrown::hash_map::Entry;
 
 use crate::bucket::Local;
 use crate::directory::Group;
+use crate::settings::WindowMode;
 use crate::tally::Part;
+use batch::Full;
+pub(crate) use batch::{Batch, Segment};
+use leading::Leading;
 
 /// Items of one target that make it leave before its window ends.
 pub(crate) const TARGET_ITEMS_MAX: usize = 1_000;
 
 /// Bytes of one target that make it leave before its window ends.
 pub(crate) const TARGET_BYTES_MAX: usize = 64 * 1024;
-
-/// What a room's name needs in each item beside itself: `"room":"",`.
-const ROOM_MEMBER_BYTES: usize = 10;
-
-/// Fewer holes than this in a segment are not worth closing.
-const HOLES_MIN: usize = 64;
 
 /// What an item costs beside its bytes, for the bound on the whole: item, part, passage, key.
 const ITEM_OVERHEAD: usize = 200;
@@ -45,16 +49,19 @@ pub(crate) enum Target {
     Client(Local),
 }
 
+/// What tells targets apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Key {
+pub(crate) enum Key {
+    /// Every connection.
     All,
-    /// The group's address; it cannot be reused while the pending target holds the group.
+    /// The group's address; it cannot be reused while something holds the target.
     Group(usize),
+    /// One connection.
     Client(Local),
 }
 
 impl Target {
-    fn key(&self) -> Key {
+    pub(crate) fn key(&self) -> Key {
         match self {
             Self::All => Key::All,
             Self::Group(group) => Key::Group(Arc::as_ptr(group).addr()),
@@ -97,104 +104,222 @@ pub(crate) enum Offer {
     Conflated(Part),
 }
 
-/// Items of one target for the same connections, in order: one frame.
-#[derive(Debug)]
-pub(crate) struct Segment {
-    pub(crate) filter: Filter,
-    /// `None` where a newer item with the same key came.
-    pub(crate) items: Vec<Option<Item>>,
-    bytes: usize,
-    /// How many of `items` are `None`.
-    holes: usize,
+/// What leaves now.
+#[derive(Debug, Default)]
+pub(crate) struct Due {
+    pub(crate) batches: Vec<Batch>,
+    /// The tick at which it should have left; `None`: it leaves early.
+    pub(crate) tick: Option<Instant>,
+    pub(crate) early: Early,
 }
 
-/// All that is due to one target.
-#[derive(Debug)]
-pub(crate) struct Batch {
-    pub(crate) target: Target,
-    pub(crate) segments: Vec<Segment>,
-    /// Segment and place of the pending item with each key, one for each filter that it came with.
-    keys: HashMap<String, Vec<(usize, usize)>>,
-    items: usize,
-    bytes: usize,
-    /// What each item of the target needs beside its body: a room's name.
-    prefix_bytes: usize,
+/// How many targets left before their tick, by why.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Early {
+    /// They had as many items as a frame may have.
+    pub(crate) items: u64,
+    /// They had as many bytes as a frame may have.
+    pub(crate) bytes: u64,
+    /// Their window had been quiet.
+    pub(crate) leads: u64,
+    /// All targets together had reached their bound.
+    pub(crate) crowded: u64,
+}
+
+impl Early {
+    fn count(&mut self, batch: &Batch) {
+        match batch.fullness() {
+            Some(Full::Items) => self.items += 1,
+            Some(Full::Bytes) => self.bytes += 1,
+            None if batch.leads => self.leads += 1,
+            None => {}
+        }
+    }
 }
 
 /// The items that wait.
 #[derive(Debug)]
 pub(crate) struct Merger {
     window: Duration,
+    /// Bytes past which everything leaves.
+    bytes_max: usize,
     pending: HashMap<Key, usize>,
     /// In the order in which targets were first offered something; `None` where one left early.
     batches: Vec<Option<Batch>>,
-    full: Vec<Key>,
+    /// Targets that leave before the tick, and when.
+    early: Vec<Key>,
+    early_at: Option<Instant>,
+    crowded: bool,
+    /// Targets whose time has come and that were kept, and when it came.
+    kept: Vec<Key>,
+    kept_since: Option<Instant>,
     tick: Option<Instant>,
     bytes: usize,
+    leading: Option<Leading>,
 }
 
 impl Merger {
-    /// A merger with this window; zero: everything is due at once.
-    pub(crate) fn new(window: Duration) -> Self {
-        Self { window, pending: HashMap::new(), batches: Vec::new(), full: Vec::new(), tick: None, bytes: 0 }
+    /// A merger with this window (zero: everything is due at once) and this bound on all that waits.
+    pub(crate) fn new(window: Duration, mode: WindowMode, bytes_max: usize) -> Self {
+        let leads = mode == WindowMode::Leading && !window.is_zero();
+        Self {
+            window,
+            bytes_max,
+            pending: HashMap::new(),
+            batches: Vec::new(),
+            early: Vec::new(),
+            early_at: None,
+            crowded: false,
+            kept: Vec::new(),
+            kept_since: None,
+            tick: None,
+            bytes: 0,
+            leading: leads.then(|| Leading::new(window)),
+        }
     }
 
     /// Takes an item.
     pub(crate) fn offer(&mut self, now: Instant, target: &Target, filter: &Filter, item: Item) -> Offer {
         self.tick.get_or_insert(now + self.window);
         let key = target.key();
-        let index = *self.pending.entry(key).or_insert_with(|| {
-            self.batches.push(Some(Batch::new(target.clone())));
-            self.batches.len() - 1
-        });
+        let mut early_at = None;
+        let index = match self.pending.entry(key) {
+            Entry::Occupied(known) => *known.get(),
+            Entry::Vacant(place) => {
+                let mut batch = Batch::new(target.clone());
+                early_at = self.leading.as_ref().and_then(|leading| leading.may_lead(now, key));
+                batch.leads = early_at.is_some();
+                self.batches.push(Some(batch));
+                *place.insert(self.batches.len() - 1)
+            }
+        };
         let batch = self.batches[index].as_mut().expect("pending names batches that are there");
-        let bytes = item.body.len() + ITEM_OVERHEAD;
-        self.bytes += bytes;
-        let was_full = batch.is_full();
+        self.bytes += item.body.len() + ITEM_OVERHEAD;
+        let was_full = batch.fullness().is_some();
         let conflated = batch.offer(filter, item);
-        if !was_full && batch.is_full() {
-            self.full.push(key);
+        if !was_full && batch.fullness().is_some() {
+            early_at = Some(now);
         }
-        match conflated {
-            None => Offer::Merged,
-            Some(old) => {
-                self.bytes -= old.body.len() + ITEM_OVERHEAD;
-                Offer::Conflated(old.part)
-            }
+        if early_at.is_some() {
+            self.early.push(key);
         }
+        if let Some(old) = &conflated {
+            self.bytes -= old.body.len() + ITEM_OVERHEAD;
+        }
+        if self.bytes > self.bytes_max {
+            self.crowded = true;
+            early_at = Some(now);
+        }
+        self.early_at = self.early_at.into_iter().chain(early_at).min();
+        conflated.map_or(Offer::Merged, |old| Offer::Conflated(old.part))
     }
 
-    /// When [`Merger::due`] will have something: `None` while nothing waits.
+    /// When [`Merger::due`] will have something: `None` while nothing waits but what is kept.
     pub(crate) fn next_due(&self) -> Option<Instant> {
-        let tick = self.tick?;
-        // A full target is due since long ago.
-        Some(if self.full.is_empty() { tick } else { tick - self.window })
+        self.tick.into_iter().chain(self.early_at).min()
     }
 
-    /// What is due at `now`: everything if the tick has come, else the targets that are full.
-    pub(crate) fn due(&mut self, now: Instant) -> Vec<Batch> {
-        if self.tick.is_some_and(|tick| now >= tick) {
-            return self.flush();
+    /// What is due at `now`: everything if the tick has come, else the targets that leave early. Those that
+    /// `keep` picks stay until [`Merger::let_go`].
+    pub(crate) fn due(&mut self, now: Instant, keep: impl Fn(&Batch) -> bool) -> Due {
+        let ticked = self.tick.filter(|tick| now >= *tick);
+        let hurried = self.early_at.is_some_and(|at| now >= at);
+        let mut due = Due { tick: ticked, ..Due::default() };
+        if ticked.is_some() || (hurried && self.crowded) {
+            self.all(now, keep, &mut due);
+        } else if hurried {
+            self.some(now, keep, &mut due);
         }
-        let mut due = Vec::with_capacity(self.full.len());
-        for key in std::mem::take(&mut self.full) {
-            if let Some(batch) = self.pending.remove(&key).and_then(|index| self.batches[index].take()) {
-                self.bytes -= batch.cost();
-                due.push(batch);
-            }
+        if let Some(leading) = &mut self.leading {
+            due.batches.iter().for_each(|batch| leading.left(now, &batch.target));
         }
-        if self.pending.is_empty() {
-            self.batches.clear();
-            self.tick = None;
-        }
+        self.bytes -= due.batches.iter().map(Batch::cost).sum::<usize>();
         due
     }
 
-    /// Everything that waits, due or not.
+    fn all(&mut self, now: Instant, keep: impl Fn(&Batch) -> bool, due: &mut Due) {
+        let crowded = std::mem::take(&mut self.crowded) && due.tick.is_none();
+        self.tick = None;
+        self.early_at = None;
+        self.early.clear();
+        self.pending.clear();
+        self.kept.clear();
+        for batch in std::mem::take(&mut self.batches).into_iter().flatten() {
+            if keep(&batch) {
+                self.pending.insert(batch.key(), self.batches.len());
+                self.kept.push(batch.key());
+                self.batches.push(Some(batch));
+            } else {
+                due.early.crowded += u64::from(crowded);
+                due.batches.push(batch);
+            }
+        }
+        let since = self.kept_since.take().into_iter().chain(due.tick).min();
+        if self.kept.is_empty() {
+            due.tick = since;
+        } else {
+            self.kept_since = Some(since.unwrap_or(now));
+        }
+        if let Some(leading) = &mut self.leading {
+            leading.forget(now);
+            // Ticks go on until every window has been quiet, so that what follows a first item waits no longer.
+            if !(leading.is_idle() && due.batches.is_empty()) {
+                self.tick = Some(now + self.window);
+            }
+        }
+    }
+
+    fn some(&mut self, now: Instant, keep: impl Fn(&Batch) -> bool, due: &mut Due) {
+        self.early_at = None;
+        for key in std::mem::take(&mut self.early) {
+            let Some(batch) =
+                self.pending.get(&key).and_then(|index| self.batches[*index].take_if(|batch| !keep(batch)))
+            else {
+                // Kept, or gone since it was noted.
+                self.kept.extend(self.pending.contains_key(&key).then_some(key));
+                continue;
+            };
+            self.pending.remove(&key);
+            if self.kept_since.is_none() {
+                due.early.count(&batch);
+            }
+            due.batches.push(batch);
+        }
+        if self.kept.is_empty() {
+            due.tick = self.kept_since.take();
+        } else {
+            self.kept_since.get_or_insert(now);
+        }
+        if self.pending.is_empty() {
+            self.batches.clear();
+            self.tick = self.tick.filter(|_| self.leading.is_some());
+        }
+    }
+
+    /// Lets go what was kept: it is due at once.
+    pub(crate) fn let_go(&mut self, now: Instant) {
+        if !self.kept.is_empty() {
+            self.early.append(&mut self.kept);
+            self.early_at = self.early_at.into_iter().chain([now]).min();
+        }
+    }
+
+    /// A sweep has ended; what is learnt of it decides how soon items may lead.
+    pub(crate) fn swept(&mut self, began: Instant, ended: Instant, ticked: bool) {
+        if let Some(leading) = &mut self.leading {
+            leading.swept(began, ended, ticked);
+        }
+    }
+
+    /// Everything that waits, due or not, kept or not.
     pub(crate) fn flush(&mut self) -> Vec<Batch> {
         self.tick = None;
         self.bytes = 0;
-        self.full.clear();
+        self.early_at = None;
+        self.crowded = false;
+        self.kept_since = None;
+        self.early.clear();
+        self.kept.clear();
         self.pending.clear();
         std::mem::take(&mut self.batches).into_iter().flatten().collect()
     }
@@ -203,96 +328,16 @@ impl Merger {
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
-}
 
-impl Batch {
-    fn new(target: Target) -> Self {
-        let prefix_bytes = match &target {
-            Target::Group(group) if group.kind == Kind::Room => group.name.len() + ROOM_MEMBER_BYTES,
-            _ => 0,
-        };
-        Self { target, segments: Vec::new(), keys: HashMap::new(), items: 0, bytes: 0, prefix_bytes }
-    }
-
-    fn is_full(&self) -> bool {
-        self.items >= TARGET_ITEMS_MAX || self.bytes >= TARGET_BYTES_MAX
-    }
-
-    fn cost(&self) -> usize {
-        let items = self.segments.iter().flat_map(|segment| &segment.items).flatten();
-        items.map(|item| item.body.len() + ITEM_OVERHEAD).sum()
-    }
-
-    /// Appends an item; returns the one whose place it took.
-    fn offer(&mut self, filter: &Filter, mut item: Item) -> Option<Item> {
-        let fits = self.segments.last().is_some_and(|last| {
-            last.filter == *filter && last.live() < TARGET_ITEMS_MAX && last.bytes < TARGET_BYTES_MAX
-        });
-        if !fits {
-            self.segments.push(Segment { filter: filter.clone(), items: Vec::new(), bytes: 0, holes: 0 });
-        }
-        let segment = self.segments.len() - 1;
-        let place = (segment, self.segments[segment].items.len());
-        let old = item.key.take().and_then(|key| self.replace(key, filter, place));
-        if let Some(old) = &old {
-            self.items -= 1;
-            self.bytes -= old.body.len() + self.prefix_bytes;
-        }
-        self.items += 1;
-        self.bytes += item.body.len() + self.prefix_bytes;
-        let last = &mut self.segments[segment];
-        last.bytes += item.body.len() + self.prefix_bytes;
-        last.items.push(Some(item));
-        old
-    }
-
-    /// Notes the place of the newest item with a key, and takes out the one before it. Only an item for the
-    /// same connections is replaced: others would lose the older one for nothing.
-    fn replace(&mut self, key: String, filter: &Filter, place: (usize, usize)) -> Option<Item> {
-        let places = self.keys.entry(key).or_default();
-        let segments = &mut self.segments;
-        let Some(known) = places.iter_mut().find(|(segment, _)| segments[*segment].filter == *filter) else {
-            places.push(place);
-            return None;
-        };
-        let (segment, at) = std::mem::replace(known, place);
-        let old = segments[segment].items[at].take();
-        segments[segment].holes += 1;
-        if let Some(old) = &old {
-            segments[segment].bytes -= old.body.len() + self.prefix_bytes;
-        }
-        self.compact(segment);
-        old
-    }
-
-    /// Closes the holes of a segment once they are the greater part: a key that changes a million times in a
-    /// window holds one item, not a million places.
-    fn compact(&mut self, segment: usize) {
-        let Segment { items, holes, .. } = &mut self.segments[segment];
-        if *holes < HOLES_MIN || *holes * 2 < items.len() {
-            return;
-        }
-        let mut moved = vec![0; items.len() + 1];
-        let mut next = 0;
-        for (at, item) in items.iter().enumerate() {
-            moved[at] = next;
-            next += usize::from(item.is_some());
-        }
-        // The place of the item that is about to be appended moves with them.
-        moved[items.len()] = next;
-        items.retain(Option::is_some);
-        *holes = 0;
-        for (_, at) in self.keys.values_mut().flatten().filter(|(of, _)| *of == segment) {
-            *at = moved[*at];
-        }
-    }
-}
-
-impl Segment {
-    fn live(&self) -> usize {
-        self.items.len() - self.holes
+    /// How long what waits has waited beyond its tick.
+    pub(crate) fn overdue(&self, now: Instant) -> Duration {
+        let tick = self.tick.filter(|_| !self.pending.is_empty());
+        let since = tick.into_iter().chain(self.kept_since).min();
+        since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since))
     }
 }
 
 #[cfg(test)]
 mod model;
+#[cfg(test)]
+mod tests;

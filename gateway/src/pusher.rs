@@ -1,29 +1,23 @@
 //! The push path's own threads: two *lanes* that say when, and a pool of workers that write.
 //!
-//! The merge lane waits for its window, the urgent lane does not wait. Each lane finishes one sweep before it
-//! begins the next, which keeps the order of a target's frames; what comes meanwhile gathers in the lane's
-//! merger, so when writing falls behind, the next sweep simply carries more: fewer, fuller frames.
+//! The merge lane waits for its window, the urgent lane does not wait, and neither waits for the other.
 
+mod lane;
 mod pool;
 mod sweep;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use common::tasks::Tasks;
-use parking_lot::{Condvar, Mutex};
-use tokio::sync::Notify;
 
 use crate::counters::Counters;
-use crate::merger::{Batch, Filter, Item, Merger, Offer, Target};
+use crate::merger::{Filter, Item, Offer, Target};
 use crate::registry::Registry;
 use crate::settings::Settings;
+use lane::Lane;
+pub(crate) use lane::Pace;
 use pool::Pool;
-use sweep::Sweep;
-
-/// Sweeps with at most so many writes are done by the lane itself: waking workers would cost more.
-const INLINE_WRITES_MAX: u64 = 16;
 
 /// Which lane an item takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,81 +38,6 @@ pub(crate) struct Pusher {
     workers: usize,
 }
 
-/// One merger and the thread that empties it.
-#[derive(Debug)]
-struct Lane {
-    state: Mutex<State>,
-    wake: Condvar,
-    /// Told when the merger got smaller or a flush is done.
-    eased: Notify,
-    /// Flushes done.
-    flushed: AtomicU64,
-}
-
-#[derive(Debug)]
-struct State {
-    merger: Merger,
-    /// Flushes asked for.
-    flushes: u64,
-    ended: bool,
-}
-
-/// What a lane has to do next.
-enum Turn {
-    Sweep(Vec<Batch>, u64),
-    End,
-}
-
-impl Lane {
-    fn new(window: Duration) -> Arc<Self> {
-        Arc::new(Self {
-            state: Mutex::new(State { merger: Merger::new(window), flushes: 0, ended: false }),
-            wake: Condvar::new(),
-            eased: Notify::new(),
-            flushed: AtomicU64::new(0),
-        })
-    }
-
-    /// Waits until something is due.
-    fn turn(&self) -> Turn {
-        let mut state = self.state.lock();
-        loop {
-            let asked = state.flushes;
-            if asked > self.flushed.load(Ordering::Acquire) {
-                return Turn::Sweep(state.merger.flush(), asked);
-            }
-            if state.ended {
-                return Turn::End;
-            }
-            match state.merger.next_due() {
-                None => self.wake.wait(&mut state),
-                Some(due) if due <= Instant::now() => {
-                    return Turn::Sweep(state.merger.due(Instant::now()), asked);
-                }
-                Some(due) => _ = self.wake.wait_until(&mut state, due),
-            }
-        }
-    }
-
-    fn run(&self, pusher: &Pusher, registry: &Registry, urgency: Urgency) {
-        while let Turn::Sweep(batches, asked) = self.turn() {
-            let began = Instant::now();
-            let sweep = Sweep::plan(batches, began, &pusher.counters);
-            if !sweep.is_empty() {
-                if pusher.workers == 0 || sweep.reach() <= INLINE_WRITES_MAX {
-                    sweep.run_whole(registry);
-                } else {
-                    pusher.pool.run(&sweep, urgency == Urgency::Urgent);
-                }
-                sweep.seal();
-                pusher.counters.sweep_seconds.observe(began.elapsed().as_secs_f64());
-            }
-            self.flushed.store(asked, Ordering::Release);
-            self.eased.notify_waiters();
-        }
-    }
-}
-
 impl Pusher {
     /// Starts both lanes and the writing threads.
     pub(crate) fn start(
@@ -128,17 +47,21 @@ impl Pusher {
         tasks: &Tasks,
     ) -> Arc<Self> {
         let pusher = Arc::new(Self {
-            merged: Lane::new(limits.window),
-            urgent: Lane::new(Duration::ZERO),
+            merged: Lane::new(Urgency::Merged, limits),
+            urgent: Lane::new(Urgency::Urgent, limits),
             pool: Arc::new(Pool::default()),
             counters: counters.clone(),
             bytes_max: limits.merger_bytes_max,
             workers: limits.workers,
         });
-        for lane in [Urgency::Merged, Urgency::Urgent] {
-            let (pusher, registry) = (pusher.clone(), registry.clone());
-            let name = if lane == Urgency::Urgent { "urgent lane" } else { "merge lane" };
-            tasks.essential_thread(name, move || pusher.lane(lane).run(&pusher, &registry, lane));
+        for (urgency, name, bulk_name) in [
+            (Urgency::Merged, "merge lane", "bulk of the merge lane"),
+            (Urgency::Urgent, "urgent lane", "bulk of the urgent lane"),
+        ] {
+            let (on, registry_of) = (pusher.clone(), registry.clone());
+            tasks.essential_thread(name, move || on.lane(urgency).run(&on, &registry_of));
+            let (on, registry_of) = (pusher.clone(), registry.clone());
+            tasks.essential_thread(bulk_name, move || on.lane(urgency).run_bulk(&on, &registry_of));
         }
         for _ in 0..limits.workers {
             let (pool, registry) = (pusher.pool.clone(), registry.clone());
@@ -156,35 +79,38 @@ impl Pusher {
 
     /// Takes items for their targets, in order, under one lock.
     pub(crate) fn offer(&self, urgency: Urgency, offers: impl Iterator<Item = (Target, Filter, Item)>) {
-        let lane = self.lane(urgency);
         let now = Instant::now();
         let mut conflated = Vec::new();
-        let mut state = lane.state.lock();
-        let before = state.merger.next_due();
-        for (target, filter, item) in offers {
-            if let Offer::Conflated(part) = state.merger.offer(now, &target, &filter, item) {
-                conflated.push(part);
+        self.lane(urgency).offer(|merger| {
+            for (target, filter, item) in offers {
+                if let Offer::Conflated(part) = merger.offer(now, &target, &filter, item) {
+                    conflated.push(part);
+                }
             }
-        }
-        let after = state.merger.next_due();
-        drop(state);
-        if before != after {
-            lane.wake.notify_one();
-        }
+        });
         conflated.into_iter().for_each(|part| part.conflated(&self.counters));
     }
 
     /// Bytes that wait in both mergers.
     pub(crate) fn bytes(&self) -> usize {
-        [&self.merged, &self.urgent].iter().map(|lane| lane.state.lock().merger.bytes()).sum()
+        self.merged.bytes() + self.urgent.bytes()
+    }
+
+    /// How the windows keep up.
+    pub(crate) fn pace(&self) -> Pace {
+        self.merged.pace()
     }
 
     /// Waits while the mergers hold more than they may.
     pub(crate) async fn room(&self) {
+        let mut is_held = false;
         loop {
             let eased = [self.merged.eased.notified(), self.urgent.eased.notified()];
             if self.bytes() <= self.bytes_max {
                 return;
+            }
+            if !std::mem::replace(&mut is_held, true) {
+                self.counters.links_held.inc();
             }
             let [merged, urgent] = eased;
             tokio::select! { () = merged => {}, () = urgent => {} }
@@ -194,15 +120,10 @@ impl Pusher {
     /// Sends everything that waits now, window or not, and waits until it is with the sockets.
     pub(crate) async fn flush(&self) {
         for lane in [&self.urgent, &self.merged] {
-            let asked = {
-                let mut state = lane.state.lock();
-                state.flushes += 1;
-                state.flushes
-            };
-            lane.wake.notify_one();
+            let asked = lane.flush();
             loop {
                 let eased = lane.eased.notified();
-                if lane.flushed.load(Ordering::Acquire) >= asked {
+                if lane.has_flushed(asked) {
                     break;
                 }
                 eased.await;
@@ -212,10 +133,11 @@ impl Pusher {
 
     /// Ends all threads once they have done what they were given.
     pub(crate) fn end(&self) {
-        for lane in [&self.urgent, &self.merged] {
-            lane.state.lock().ended = true;
-            lane.wake.notify_one();
-        }
+        self.urgent.end();
+        self.merged.end();
         self.pool.end();
     }
 }
+
+#[cfg(test)]
+mod tests;

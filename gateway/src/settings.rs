@@ -15,6 +15,17 @@ pub enum Slow {
     Drop,
 }
 
+/// When the first item after a quiet window leaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum WindowMode {
+    /// With the others, at the end of the window that it opens.
+    #[default]
+    Trailing,
+    /// At once, and the others of its window together at the end; a target that is busy and a gateway that is
+    /// behind have plain windows.
+    Leading,
+}
+
 /// Settings of one gateway.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -36,6 +47,8 @@ pub struct Settings {
     pub max_connections: usize,
     /// How long items gather; zero: they do not.
     pub window: Duration,
+    /// When the first item after a quiet window leaves.
+    pub window_mode: WindowMode,
     /// Over how long a drain spreads the good-byes.
     pub drain: Duration,
     /// Whether `userId`, `appId` and `room` of a handshake are believed without a token.
@@ -52,7 +65,8 @@ pub struct Settings {
     pub workers: usize,
     /// A handshake must be complete in this time.
     pub handshake_time_max: Duration,
-    /// Bytes of items that may wait for their window; past it links are not read.
+    /// Bytes of items that may wait for their window; past it they leave early, and links are not read until
+    /// they have.
     pub merger_bytes_max: usize,
 }
 
@@ -69,6 +83,7 @@ impl Default for Settings {
             link_secret: None,
             max_connections: 1_000_000,
             window: Duration::from_secs(1),
+            window_mode: WindowMode::Trailing,
             drain: Duration::from_secs(30),
             open: false,
             slow: Slow::Close,

@@ -7,6 +7,7 @@ use common::ops;
 use serde_json::{Value, json};
 
 use crate::node::Parts;
+use crate::settings::WindowMode;
 
 /// Answers `/readyz` and `/statusz`.
 pub(crate) struct Status {
@@ -42,6 +43,7 @@ impl ops::Status for Status {
 
     fn status(&self) -> Value {
         let Parts { name, instance, client_url, settings, counters, registry, .. } = &*self.parts;
+        let pace = self.parts.pusher.pace();
         json!({
             "role": "gateway",
             "name": name,
@@ -56,6 +58,18 @@ impl ops::Status for Status {
             "links": self.parts.routes.links(),
             "tasks": self.parts.tasks.len(),
             "mergerBytes": self.parts.pusher.bytes(),
+            "behind": pace.is_behind,
+            "windowMs": pace.window.as_millis() as u64,
+            "windows": {"ended": counters.windows.get(), "widened": counters.windows_widened.get()},
+            "early": {
+                "items": counters.early_items.get(),
+                "bytes": counters.early_bytes.get(),
+                "leads": counters.early_leads.get(),
+                "crowded": counters.early_crowded.get(),
+            },
+            "frames": {"encoded": counters.frames_encoded.get(), "written": counters.frames.get()},
+            "bulkSweeps": counters.bulk_sweeps.get(),
+            "linksHeld": counters.links_held.get(),
             "outboxes": counters.outboxes.get(),
             "items": {
                 "written": counters.written.get(),
@@ -68,6 +82,10 @@ impl ops::Status for Status {
                 "outboxBytes": settings.outbox_bytes_max,
                 "mergerBytes": settings.merger_bytes_max,
                 "windowMs": settings.window.as_millis() as u64,
+                "windowMode": match settings.window_mode {
+                    WindowMode::Trailing => "trailing",
+                    WindowMode::Leading => "leading",
+                },
                 "heartbeatMs": settings.heartbeat.as_millis() as u64,
                 "silenceMs": settings.silence_max.as_millis() as u64,
                 "handshakeMs": settings.handshake_time_max.as_millis() as u64,
@@ -84,5 +102,6 @@ impl ops::Status for Status {
         counters.rooms.set(registry.directory.size(Kind::Room) as i64);
         counters.links.set(self.parts.routes.links() as i64);
         counters.merger_bytes.set(pusher.bytes() as i64);
+        counters.window_seconds.set(pusher.pace().window.as_secs_f64());
     }
 }

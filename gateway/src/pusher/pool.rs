@@ -1,6 +1,5 @@
-//! The workers that write: threads that take one bucket of a sweep at a time, urgent sweeps first.
+//! The workers that write: threads that take one bucket of a sweep at a time, of the sweep with the highest rank.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use parking_lot::{Condvar, Mutex};
@@ -8,7 +7,19 @@ use parking_lot::{Condvar, Mutex};
 use super::sweep::{Scratch, Sweep};
 use crate::registry::Registry;
 
-/// Sweeps at work: at most one of each lane.
+/// Of so many buckets taken one is of the sweep with the lowest rank, so that none waits for ever.
+const LAST_FIRST: u64 = 8;
+
+/// Which sweep goes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Rank {
+    Urgent,
+    Merged,
+    UrgentBulk,
+    Bulk,
+}
+
+/// Sweeps at work: at most one of each rank.
 #[derive(Debug, Default)]
 pub(super) struct Pool {
     work: Mutex<Work>,
@@ -18,13 +29,17 @@ pub(super) struct Pool {
 
 #[derive(Debug, Default)]
 struct Work {
-    sweeps: VecDeque<Arc<Job>>,
+    /// Highest rank first.
+    sweeps: Vec<Arc<Job>>,
+    /// Buckets taken so far.
+    taken: u64,
     ended: bool,
 }
 
 #[derive(Debug)]
 struct Job {
     sweep: Arc<Sweep>,
+    rank: Rank,
     state: Mutex<Progress>,
 }
 
@@ -36,18 +51,25 @@ struct Progress {
     left: usize,
 }
 
+impl Job {
+    /// The next bucket that nobody has taken.
+    fn take(&self) -> Option<usize> {
+        let mut state = self.state.lock();
+        let bucket = *self.sweep.buckets().get(state.next)?;
+        state.next += 1;
+        Some(bucket)
+    }
+}
+
 impl Pool {
     /// Runs a sweep on the workers and waits for its end.
-    pub(super) fn run(&self, sweep: &Arc<Sweep>, urgent: bool) {
+    pub(super) fn run(&self, sweep: &Arc<Sweep>, rank: Rank) {
         let buckets = sweep.buckets().len();
         let progress = Progress { next: 0, left: buckets };
-        let job = Arc::new(Job { sweep: sweep.clone(), state: Mutex::new(progress) });
+        let job = Arc::new(Job { sweep: sweep.clone(), rank, state: Mutex::new(progress) });
         let mut work = self.work.lock();
-        if urgent {
-            work.sweeps.push_front(job.clone());
-        } else {
-            work.sweeps.push_back(job.clone());
-        }
+        let place = work.sweeps.partition_point(|other| other.rank <= rank);
+        work.sweeps.insert(place, job.clone());
         self.some.notify_all();
         while job.state.lock().left > 0 && !work.ended {
             self.done.wait(&mut work);
@@ -71,16 +93,20 @@ impl Pool {
         }
     }
 
-    /// The next bucket of the first sweep that has one.
+    /// The next bucket of the first sweep that has one, by and by of the last.
     fn take(&self) -> Option<(Arc<Job>, usize)> {
         let mut work = self.work.lock();
         loop {
-            for job in &work.sweeps {
-                let mut state = job.state.lock();
-                if let Some(bucket) = job.sweep.buckets().get(state.next) {
-                    state.next += 1;
-                    return Some((job.clone(), *bucket));
-                }
+            let last_first = work.taken % LAST_FIRST == LAST_FIRST - 1;
+            let first = |job: &Arc<Job>| job.take().map(|bucket| (job.clone(), bucket));
+            let taken = if last_first {
+                work.sweeps.iter().rev().find_map(first)
+            } else {
+                work.sweeps.iter().find_map(first)
+            };
+            if taken.is_some() {
+                work.taken += 1;
+                return taken;
             }
             if work.ended {
                 return None;

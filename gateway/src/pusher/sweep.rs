@@ -121,6 +121,7 @@ impl Sweep {
         if bodies.is_empty() {
             return;
         }
+        self.counters.frame_items.observe(bodies.len() as f64);
         let bytes = frame::push(room.map(|group| &*group.name), bodies.iter());
         let tally = Tally::new(parts, self.counters.clone());
         self.frames.push(Frame {

@@ -11,3 +11,4 @@ mod logic;
 mod node;
 mod pushes;
 mod sessions;
+mod windows;

@@ -15,7 +15,7 @@ use crate::connection::Shared;
 use crate::merger::{Item, Merger};
 use crate::registry::{Identity, Registration};
 use crate::routes::Routes;
-use crate::settings::Slow;
+use crate::settings::{Slow, WindowMode};
 use crate::tally::{Outgoing, Part, Passage};
 use crate::transport::Transport;
 
@@ -46,7 +46,7 @@ impl World {
 
     /// A sweep with an item for everybody and one for each of these rooms.
     fn sweep(&self, rooms: &[String]) -> Arc<Sweep> {
-        let mut merger = Merger::new(Duration::ZERO);
+        let mut merger = Merger::new(Duration::ZERO, WindowMode::Trailing, usize::MAX);
         let groups = rooms.iter().map(|room| self.registry.directory.find(Kind::Room, room).unwrap());
         for target in groups.map(Target::Group).chain([Target::All]) {
             let passage = Passage::new(Arc::<Outgoing>::default(), 1, 1);

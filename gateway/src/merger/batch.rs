@@ -1,0 +1,155 @@
+//! All that is due to one target: its items in order, cut into segments that are one frame each.
+
+use common::names::Kind;
+use hashbrown::HashMap;
+
+use super::{Filter, ITEM_OVERHEAD, Item, Key, TARGET_BYTES_MAX, TARGET_ITEMS_MAX, Target};
+
+/// What a room's name needs in each item beside itself: `"room":"",`.
+const ROOM_MEMBER_BYTES: usize = 10;
+
+/// Fewer holes than this in a segment are not worth closing.
+const HOLES_MIN: usize = 64;
+
+/// Items of one target for the same connections, in order: one frame.
+#[derive(Debug)]
+pub(crate) struct Segment {
+    pub(crate) filter: Filter,
+    /// `None` where a newer item with the same key came.
+    pub(crate) items: Vec<Option<Item>>,
+    bytes: usize,
+    /// How many of `items` are `None`.
+    holes: usize,
+}
+
+/// Which bound a target has reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Full {
+    Items,
+    Bytes,
+}
+
+/// All that is due to one target.
+#[derive(Debug)]
+pub(crate) struct Batch {
+    pub(crate) target: Target,
+    pub(crate) segments: Vec<Segment>,
+    /// Segment and place of the pending item with each key, one for each filter that it came with.
+    keys: HashMap<String, Vec<(usize, usize)>>,
+    items: usize,
+    bytes: usize,
+    /// What each item of the target needs beside its body: a room's name.
+    prefix_bytes: usize,
+    /// Its first item came after a quiet window, and need not wait.
+    pub(super) leads: bool,
+}
+
+impl Batch {
+    pub(super) fn new(target: Target) -> Self {
+        let prefix_bytes = match &target {
+            Target::Group(group) if group.kind == Kind::Room => group.name.len() + ROOM_MEMBER_BYTES,
+            _ => 0,
+        };
+        Self {
+            target,
+            segments: Vec::new(),
+            keys: HashMap::new(),
+            items: 0,
+            bytes: 0,
+            prefix_bytes,
+            leads: false,
+        }
+    }
+
+    pub(super) fn key(&self) -> Key {
+        self.target.key()
+    }
+
+    /// Why it leaves before its tick, if it does.
+    pub(super) fn fullness(&self) -> Option<Full> {
+        if self.items >= TARGET_ITEMS_MAX {
+            return Some(Full::Items);
+        }
+        (self.bytes >= TARGET_BYTES_MAX).then_some(Full::Bytes)
+    }
+
+    /// Bytes of its items as they will be written, about.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// What it costs in memory, overhead included.
+    pub(super) fn cost(&self) -> usize {
+        self.bytes - self.items * self.prefix_bytes + self.items * ITEM_OVERHEAD
+    }
+
+    /// Appends an item; returns the one whose place it took.
+    pub(super) fn offer(&mut self, filter: &Filter, mut item: Item) -> Option<Item> {
+        let fits = self.segments.last().is_some_and(|last| {
+            last.filter == *filter && last.live() < TARGET_ITEMS_MAX && last.bytes < TARGET_BYTES_MAX
+        });
+        if !fits {
+            self.segments.push(Segment { filter: filter.clone(), items: Vec::new(), bytes: 0, holes: 0 });
+        }
+        let segment = self.segments.len() - 1;
+        let place = (segment, self.segments[segment].items.len());
+        let old = item.key.take().and_then(|key| self.replace(key, filter, place));
+        if let Some(old) = &old {
+            self.items -= 1;
+            self.bytes -= old.body.len() + self.prefix_bytes;
+        }
+        self.items += 1;
+        self.bytes += item.body.len() + self.prefix_bytes;
+        let last = &mut self.segments[segment];
+        last.bytes += item.body.len() + self.prefix_bytes;
+        last.items.push(Some(item));
+        old
+    }
+
+    /// Notes the place of the newest item with a key, and takes out the one before it. Only an item for the
+    /// same connections is replaced: others would lose the older one for nothing.
+    fn replace(&mut self, key: String, filter: &Filter, place: (usize, usize)) -> Option<Item> {
+        let places = self.keys.entry(key).or_default();
+        let segments = &mut self.segments;
+        let Some(known) = places.iter_mut().find(|(segment, _)| segments[*segment].filter == *filter) else {
+            places.push(place);
+            return None;
+        };
+        let (segment, at) = std::mem::replace(known, place);
+        let old = segments[segment].items[at].take();
+        segments[segment].holes += 1;
+        if let Some(old) = &old {
+            segments[segment].bytes -= old.body.len() + self.prefix_bytes;
+        }
+        self.compact(segment);
+        old
+    }
+
+    /// Closes the holes of a segment once they are the greater part: a key that changes a million times in a
+    /// window holds one item, not a million places.
+    fn compact(&mut self, segment: usize) {
+        let Segment { items, holes, .. } = &mut self.segments[segment];
+        if *holes < HOLES_MIN || *holes * 2 < items.len() {
+            return;
+        }
+        let mut moved = vec![0; items.len() + 1];
+        let mut next = 0;
+        for (at, item) in items.iter().enumerate() {
+            moved[at] = next;
+            next += usize::from(item.is_some());
+        }
+        // The place of the item that is about to be appended moves with them.
+        moved[items.len()] = next;
+        items.retain(Option::is_some);
+        *holes = 0;
+        for (_, at) in self.keys.values_mut().flatten().filter(|(of, _)| *of == segment) {
+            *at = moved[*at];
+        }
+    }
+}
+
+impl Segment {
+    fn live(&self) -> usize {
+        self.items.len() - self.holes
+    }
+}

@@ -1,0 +1,150 @@
+//! What the merger does when, one case at a time.
+
+use std::time::Duration;
+
+use super::model::{Offered, Run, WINDOW, item, sent};
+use super::*;
+
+#[test]
+fn a_full_target_leaves_early_and_alone() {
+    let mut merger = Merger::new(WINDOW, WindowMode::Trailing, usize::MAX);
+    let now = Instant::now();
+    let small = Offered { target: 1, app: None, key: None, bytes: 10, after: 0 };
+    let big = Offered { target: 2, bytes: TARGET_BYTES_MAX, ..small.clone() };
+    let many = std::iter::repeat_n(Offered { target: 3, ..small.clone() }, TARGET_ITEMS_MAX);
+    for (number, offered) in [small, big].into_iter().chain(many).enumerate() {
+        let target = Target::Client(Local(offered.target));
+        merger.offer(now, &target, &Filter::default(), item(number as u32, &offered));
+    }
+    assert!(merger.next_due().unwrap() <= now);
+    let due = merger.due(now, |_| false);
+    assert_eq!((due.tick, due.early), (None, Early { items: 1, bytes: 1, ..Early::default() }));
+    let mut out = Vec::new();
+    sent(due.batches, &mut out);
+    assert_eq!(out.len(), 1 + TARGET_ITEMS_MAX);
+    assert_eq!(merger.next_due(), Some(now + WINDOW));
+    let due = merger.due(now + WINDOW, |_| false);
+    assert_eq!((due.tick, due.early), (Some(now + WINDOW), Early::default()));
+    sent(due.batches, &mut out);
+    assert_eq!(out.last(), Some(&(1, None, 0)));
+}
+
+#[test]
+fn a_full_merger_lets_everything_leave_early() {
+    let mut merger = Merger::new(WINDOW, WindowMode::Trailing, 3 * (ITEM_OVERHEAD + 10));
+    let now = Instant::now();
+    for number in 0..4_u32 {
+        assert!(merger.next_due().is_none_or(|due| due > now), "before item {number}");
+        let offered = Offered { target: number.into(), app: None, key: None, bytes: 10, after: 0 };
+        merger.offer(now, &Target::Client(Local(number.into())), &Filter::default(), item(number, &offered));
+    }
+    assert_eq!(merger.next_due(), Some(now));
+    let due = merger.due(now, |_| false);
+    assert_eq!((due.batches.len(), due.early), (4, Early { crowded: 4, ..Early::default() }));
+    assert_eq!((merger.bytes(), merger.next_due()), (0, None));
+}
+
+#[test]
+fn the_first_item_leads_the_rest_waits_and_a_busy_target_has_plain_windows() {
+    let mut run = Run::new(WindowMode::Leading, usize::MAX);
+    let began = run.now;
+    let offered = Offered { target: 1, app: None, key: None, bytes: 10, after: 0 };
+    // Ten items a second for three seconds: the first at once, then a frame a second.
+    for number in 0..30 {
+        run.merger.offer(run.now, &Target::Client(Local(1)), &Filter::default(), item(number, &offered));
+        run.pass(Duration::from_millis(100), Duration::ZERO);
+    }
+    run.pass(WINDOW * 3, Duration::ZERO);
+    let frames: Vec<_> =
+        run.frames.iter().map(|(_, at, leads)| ((*at - began).as_millis(), *leads)).collect();
+    assert_eq!(frames, [(0, true), (1000, false), (2000, false), (3000, false)]);
+    assert_eq!(run.merger.next_due(), None);
+    // After a quiet window it leads again.
+    run.merger.offer(run.now, &Target::Client(Local(1)), &Filter::default(), item(30, &offered));
+    assert_eq!(run.merger.next_due(), Some(run.now));
+}
+
+#[test]
+fn the_first_items_of_a_thousand_targets_share_some_sweeps() {
+    let mut run = Run::new(WindowMode::Leading, usize::MAX);
+    for number in 0..1_000_u32 {
+        let target = u64::from(number);
+        let offered = Offered { target, app: None, key: None, bytes: 10, after: 0 };
+        run.merger.offer(run.now, &Target::Client(Local(target)), &Filter::default(), item(number, &offered));
+        run.pass(Duration::from_millis(1), Duration::from_micros(100));
+    }
+    let leads = run.frames.iter().filter(|(_, _, leads)| *leads).count();
+    assert!(leads > 900, "{leads} of 1,000 led");
+    assert!(run.sweeps.len() <= 101, "{} sweeps", run.sweeps.len());
+}
+
+#[test]
+fn a_gateway_that_is_behind_lets_nothing_lead() {
+    let mut run = Run::new(WindowMode::Leading, usize::MAX);
+    let mut number = 0;
+    let mut second = |run: &mut Run, takes: Duration| {
+        for _ in 0..10 {
+            let target = u64::from(number);
+            let offered = Offered { target, app: None, key: None, bytes: 10, after: 0 };
+            run.merger.offer(
+                run.now,
+                &Target::Client(Local(target)),
+                &Filter::default(),
+                item(number, &offered),
+            );
+            number += 1;
+            run.pass(WINDOW / 10, takes);
+        }
+    };
+    // Each sweep takes longer than a window: the first leads, and nothing after it.
+    (0..6).for_each(|_| second(&mut run, WINDOW * 3 / 2));
+    assert_eq!(run.frames.iter().filter(|(_, _, leads)| *leads).count(), 1, "{:?}", run.frames);
+    // The load goes, and soon items lead again.
+    (0..4).for_each(|_| second(&mut run, Duration::ZERO));
+    assert!(run.frames.iter().rev().take(5).all(|(_, _, leads)| *leads), "{:?}", run.frames);
+}
+
+#[test]
+fn what_is_kept_gathers_on_and_leaves_when_it_is_let_go() {
+    let mut merger = Merger::new(WINDOW, WindowMode::Trailing, usize::MAX);
+    let now = Instant::now();
+    let offer = |merger: &mut Merger, now, number: u32, target| {
+        let offered = Offered { target, app: None, key: None, bytes: 10, after: 0 };
+        merger.offer(now, &Target::Client(Local(target)), &Filter::default(), item(number, &offered));
+    };
+    offer(&mut merger, now, 0, 0);
+    offer(&mut merger, now, 1, 1);
+    let kept = |batch: &Batch| batch.key() == Key::Client(Local(0));
+    let mut out = Vec::new();
+    sent(merger.due(now + WINDOW, kept).batches, &mut out);
+    assert_eq!(out, [(1, None, 1)]);
+    assert_eq!(merger.next_due(), None, "what is kept is due at no time");
+    offer(&mut merger, now + WINDOW, 2, 0);
+    sent(merger.due(now + WINDOW * 2, kept).batches, &mut out);
+    assert_eq!((out.len(), merger.overdue(now + WINDOW * 3)), (1, WINDOW * 2));
+    merger.let_go(now + WINDOW * 3);
+    assert_eq!(merger.next_due(), Some(now + WINDOW * 3));
+    let due = merger.due(now + WINDOW * 3, |_| false);
+    assert_eq!(due.tick, Some(now + WINDOW), "since then it is late");
+    sent(due.batches, &mut out);
+    assert_eq!(out[1..], [(0, None, 0), (0, None, 2)]);
+}
+
+#[test]
+fn a_key_that_changes_for_ever_holds_one_item_and_stays_in_order() {
+    let mut merger = Merger::new(WINDOW, WindowMode::Trailing, usize::MAX);
+    let now = Instant::now();
+    let (hot, still) = (Some(1), Some(2));
+    for number in 0..100_000_u32 {
+        let (key, app) = if number % 1000 == 999 { (still, Some(1)) } else { (hot, None) };
+        let offered = Offered { target: 1, app, key, bytes: 8, after: 0 };
+        merger.offer(now, &Target::Client(Local(1)), &Filter { app, except: None }, item(number, &offered));
+    }
+    let batches = merger.flush();
+    let places: usize =
+        batches.iter().flat_map(|batch| &batch.segments).map(|segment| segment.items.capacity()).sum();
+    assert!(places < 100_000 / 4, "{places} places for two items");
+    let mut out = Vec::new();
+    sent(batches, &mut out);
+    assert_eq!(out, [(1, None, 99_998), (1, Some(1), 99_999)], "the newest of each key and filter, no other");
+}
