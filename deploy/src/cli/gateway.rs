@@ -57,6 +57,9 @@ pub(crate) struct Args {
     /// Bytes that may wait for one client
     #[arg(long, env = "TIDEGATE_OUTBOX", hide_env_values = true, default_value = "256KiB", value_name = "SIZE", value_parser = values::size)]
     outbox: usize,
+    /// Bytes that may wait for their window; past it they leave early, and logic waits until they have
+    #[arg(long, env = "TIDEGATE_MERGER_BYTES", hide_env_values = true, default_value = "64MiB", value_name = "SIZE", value_parser = values::size)]
+    merger_bytes: usize,
     /// A client that says nothing for so long is closed
     #[arg(long, env = "TIDEGATE_SILENCE", hide_env_values = true, default_value = "60s", value_name = "DURATION", value_parser = values::patience)]
     silence: Duration,
@@ -76,6 +79,9 @@ pub(super) struct Flow {
     /// How long items gather before they leave as one frame; 0: not at all
     #[arg(long, env = "TIDEGATE_WINDOW", hide_env_values = true, default_value = "1s", value_name = "DURATION", value_parser = values::window)]
     pub(super) window: Duration,
+    /// When the first item after a quiet window leaves
+    #[arg(long, env = "TIDEGATE_WINDOW_MODE", hide_env_values = true, default_value = "trailing")]
+    pub(super) window_mode: WindowMode,
     /// Over how long a drain spreads the good-byes
     #[arg(long, env = "TIDEGATE_DRAIN", hide_env_values = true, default_value = "30s", value_name = "DURATION", value_parser = values::drain)]
     pub(super) drain: Duration,
@@ -85,6 +91,15 @@ pub(super) struct Flow {
     /// How often each client is pinged
     #[arg(long, env = "TIDEGATE_HEARTBEAT", hide_env_values = true, default_value = "25s", value_name = "DURATION", value_parser = values::heartbeat)]
     pub(super) heartbeat: Duration,
+}
+
+/// When the first item after a quiet window leaves.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(super) enum WindowMode {
+    /// With the others, at the end of the window
+    Trailing,
+    /// At once; the others together at the end
+    Leading,
 }
 
 /// What happens to a client that reads too slowly.
@@ -100,6 +115,10 @@ impl Flow {
     /// Puts these into the settings of a gateway.
     pub(super) fn apply(&self, settings: &mut ::gateway::Settings) {
         settings.window = self.window;
+        settings.window_mode = match self.window_mode {
+            WindowMode::Trailing => ::gateway::WindowMode::Trailing,
+            WindowMode::Leading => ::gateway::WindowMode::Leading,
+        };
         settings.drain = self.drain;
         settings.heartbeat = self.heartbeat;
         settings.slow = match self.slow {
@@ -145,6 +164,7 @@ impl Args {
             link_secret,
             open: self.insecure,
             outbox_bytes_max: self.outbox,
+            merger_bytes_max: self.merger_bytes,
             silence_max: self.silence,
             handshake_time_max: self.handshake,
             ..Default::default()

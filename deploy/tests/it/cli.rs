@@ -40,6 +40,8 @@ fn usage_errors_are_2_and_say_what_was_meant() {
         (&["--gatewyas", "2"], "--gateways"),
         (&["gatway"], "gateway"),
         (&["gateway", "--insecure", "--window", "2m"], "from 0s to 1m"),
+        (&["gateway", "--insecure", "--window-mode", "leadign"], "'leading'"),
+        (&["gateway", "--insecure", "--merger-bytes", "0"], "from 1KiB"),
         (&["gateway", "--insecure", "--heartbeat", "0"], "from 100ms"),
         (&["gateway", "--insecure", "--max-connections", "0"], "0 is not in 1.."),
         (&["gateway", "--insecure", "--listen", "7200"], "address:port"),
@@ -114,6 +116,12 @@ fn unknown_keys_of_a_file_name_the_nearest_known() {
         ("[logic]\ngateways = [\"a:1\"]", "did you mean \"gateway\"?"),
         ("[gateway]\nwindow = \"2m\"", "[gateway]: invalid value '2m' for '--window <DURATION>'"),
         ("[gateway]\nwindow = 1.5", "write it in quotes"),
+        ("[gateway]\nwindow-mod = \"leading\"", "did you mean \"window-mode\"?"),
+        ("[gateway]\nmerger-byte = \"1MiB\"", "did you mean \"merger-bytes\"?"),
+        (
+            "[gateway]\nwindow-mode = \"first\"",
+            "[gateway]: invalid value 'first' for '--window-mode <WINDOW_MODE>'",
+        ),
         ("[gateway]\nname = \"g\"", "--link-secret-file"),
         ("[gateway\n", "tidegate.toml: "),
     ] {
@@ -130,12 +138,14 @@ fn unknown_keys_of_a_file_name_the_nearest_known() {
 
 #[test]
 fn flag_goes_before_variable_before_file_before_default() {
-    let text = "[gateway]\ninsecure = true\nwindow = \"3s\"\nslow = \"drop\"\nannounce = [\"http://a:1\", \"http://b:2\"]\n";
+    let text = "[gateway]\ninsecure = true\nwindow = \"3s\"\nslow = \"drop\"\nwindow-mode = \"leading\"\nannounce = [\"http://a:1\", \"http://b:2\"]\n";
     let (code, out, err) = effective(text, &[("TIDEGATE_WINDOW", "2s")]);
     assert_eq!(code, 0, "{err}");
     for expected in [
         "window = \"2s\" # environment",
         "slow = \"drop\" # file",
+        "window-mode = \"leading\" # file",
+        "merger-bytes = \"64MiB\" # default",
         "insecure = true # file",
         "announce = [\"http://a:1\", \"http://b:2\"] # file",
         "drain = \"30s\" # default",

@@ -25,11 +25,21 @@ pub(crate) struct Plan {
     discovery: Discovery,
     drain: &'static str,
     secret: Option<String>,
+    /// More flags for each gateway.
+    flags: &'static [&'static str],
 }
 
 /// A cluster of one logic node and one gateway, a window of 200 ms.
 pub(crate) fn cluster() -> Plan {
-    Plan { logics: 1, gateways: 1, window: "200ms", discovery: Discovery::List, drain: "0s", secret: None }
+    Plan {
+        logics: 1,
+        gateways: 1,
+        window: "200ms",
+        discovery: Discovery::List,
+        drain: "0s",
+        secret: None,
+        flags: &[],
+    }
 }
 
 /// One process, and where it is.
@@ -77,6 +87,11 @@ impl Plan {
         Self { discovery, ..self }
     }
 
+    /// More flags for each gateway.
+    pub(crate) fn flags(self, flags: &'static [&'static str]) -> Self {
+        Self { flags, ..self }
+    }
+
     pub(crate) fn secret(self, file: &str) -> Self {
         Self { secret: Some(file.to_owned()), ..self }
     }
@@ -99,6 +114,7 @@ impl Plan {
             let more =
                 ["--ingress", &gateway.link, "--window", self.window, "--name", &name].map(str::to_owned);
             gateway.args.extend(more);
+            gateway.args.extend(self.flags.iter().map(|flag| (*flag).to_owned()));
             for logic in &mut logics {
                 match self.discovery {
                     Discovery::List => logic.args.extend(["--gateway".to_owned(), gateway.link.clone()]),

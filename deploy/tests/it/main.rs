@@ -6,6 +6,7 @@ mod cluster;
 mod dev;
 mod discovery;
 mod lifecycle;
+mod overload;
 mod process;
 mod strangers;
 mod whole;
