@@ -18,46 +18,70 @@ const TICKS_PER_SEC: f64 = 100.0;
 pub struct Kernel {
     /// Connections that found a full backlog.
     pub listen_overflows: u64,
-    /// TCP segments sent again.
+    /// TCP segments sent again because one was lost, or held to be lost.
     pub retransmits: u64,
     /// Packets that found a full queue of a core (`netdev_max_backlog`).
     pub softnet_drops: u64,
+    /// Segments sent again to ask whether they came (RFC 8985 §7), and they had: nothing was lost. It happens to two
+    /// small segments in a row, as an answer to a handshake and a hello, whose ACK is delayed as it should be.
+    pub loss_probes: u64,
 }
 
-impl Kernel {
-    /// The counters since the machine started. What cannot be read counts as 0.
+/// The counters behind a [`Kernel`] at one moment, since the machine started.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct KernelCounters {
+    listen_overflows: u64,
+    softnet_drops: u64,
+    /// Segments sent again for whatever reason.
+    again: u64,
+    probes: u64,
+    probes_repaired: u64,
+}
+
+impl KernelCounters {
+    /// The counters now. What cannot be read counts as 0.
     #[must_use]
     pub fn now() -> Self {
         let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
-        let softnet = read("/proc/net/softnet_stat");
+        let (softnet, netstat) = (read("/proc/net/softnet_stat"), read("/proc/net/netstat"));
+        let tcp = |name| counter(&netstat, "TcpExt:", name);
         let dropped = |line: &str| u64::from_str_radix(line.split_whitespace().nth(1)?, 16).ok();
         Self {
-            listen_overflows: counter(&read("/proc/net/netstat"), "TcpExt:", "ListenOverflows"),
-            retransmits: counter(&read("/proc/net/snmp"), "Tcp:", "RetransSegs"),
+            listen_overflows: tcp("ListenOverflows"),
             softnet_drops: softnet.lines().filter_map(dropped).sum(),
+            again: counter(&read("/proc/net/snmp"), "Tcp:", "RetransSegs"),
+            probes: tcp("TCPLossProbes"),
+            probes_repaired: tcp("TCPLossProbeRecovery"),
         }
     }
 
     /// What was counted after `before`.
     #[must_use]
-    pub fn since(self, before: Self) -> Self {
-        Self {
+    pub fn since(self, before: Self) -> Kernel {
+        let again = self.again.saturating_sub(before.again);
+        let repaired = self.probes_repaired.saturating_sub(before.probes_repaired);
+        // Probes that sent what was new are counted among the probes and not among those sent again.
+        let loss_probes = self.probes.saturating_sub(before.probes).saturating_sub(repaired).min(again);
+        Kernel {
             listen_overflows: self.listen_overflows.saturating_sub(before.listen_overflows),
-            retransmits: self.retransmits.saturating_sub(before.retransmits),
+            retransmits: again - loss_probes,
             softnet_drops: self.softnet_drops.saturating_sub(before.softnet_drops),
+            loss_probes,
         }
     }
+}
 
+impl Kernel {
     /// Whether nothing was dropped.
     #[must_use]
     pub fn is_clean(self) -> bool {
-        self == Self::default()
+        self.faults().is_empty()
     }
 
     /// What was dropped or sent again, each in words.
     #[must_use]
     pub fn faults(self) -> Vec<String> {
-        let Self { listen_overflows, retransmits, softnet_drops } = self;
+        let Self { listen_overflows, retransmits, softnet_drops, loss_probes: _ } = self;
         let faults = [
             (listen_overflows, "connections found a full backlog (ListenOverflows)"),
             (retransmits, "TCP segments were sent again (RetransSegs)"),
@@ -123,6 +147,31 @@ mod tests {
         assert_eq!(counter(text, "TcpExt:", "Nothing"), 0);
         assert_eq!(counter("", "TcpExt:", "A"), 0);
         assert!(rss_bytes() > 0 && cpu_secs() >= 0.0);
+    }
+
+    #[test]
+    fn a_probe_is_no_loss_unless_it_repaired_one() {
+        let before = KernelCounters { again: 100, probes: 150, probes_repaired: 2, ..Default::default() };
+        for (again, probes, repaired, seen) in [
+            (0, 0, 0, (0, 0)),
+            (10, 0, 0, (10, 0)),
+            (10, 10, 0, (0, 10)),
+            // Two were sent for other reasons, three repaired a loss.
+            (10, 8, 3, (5, 5)),
+            (7, 10, 0, (0, 7)),
+        ] {
+            let after = KernelCounters {
+                again: before.again + again,
+                probes: before.probes + probes,
+                probes_repaired: before.probes_repaired + repaired,
+                ..before
+            };
+            let kernel = after.since(before);
+            assert_eq!((kernel.retransmits, kernel.loss_probes), seen, "{again} {probes} {repaired}");
+        }
+        let probed = Kernel { loss_probes: 3, ..Kernel::default() };
+        assert!(probed.is_clean() && probed.faults().is_empty());
+        assert!(!Kernel { retransmits: 1, ..probed }.is_clean());
     }
 
     #[test]

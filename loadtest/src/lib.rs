@@ -30,7 +30,7 @@ mod tracker;
 mod wire;
 mod world;
 
-pub use kernel::cpu_of;
+pub use kernel::{KernelCounters, cpu_of};
 pub use machine::Machine;
 pub use plan::{BadPlan, Mix, Order, Plan, Verify};
 pub use progress::{Phase, Progress};

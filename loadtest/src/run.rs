@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use common::shutdown::Shutdown;
 use common::tasks::Tasks;
 
-use crate::kernel::{self, Kernel};
+use crate::kernel::{self, KernelCounters};
 use crate::ledger::Ledger;
 use crate::payload::Format;
 use crate::plan::{BadPlan, Plan};
@@ -114,7 +114,7 @@ struct Run {
     begun: Instant,
     /// When clients began to connect, µs on the run's clock.
     ramp_begun: u64,
-    kernel: Kernel,
+    kernel: KernelCounters,
     cpu_secs: f64,
     rss_bytes: u64,
 }
@@ -142,7 +142,7 @@ impl Run {
             tasks,
             begun: Instant::now(),
             ramp_begun: 0,
-            kernel: Kernel::now(),
+            kernel: KernelCounters::now(),
             cpu_secs: kernel::cpu_secs(),
             rss_bytes: kernel::rss_bytes(),
         }

@@ -9,7 +9,7 @@ use super::child::Process;
 use super::clock::Clock;
 use super::message::{Order, Received, Role, Said, Sent, Share, Span};
 use super::{Error, Plan, Report};
-use crate::kernel::Kernel;
+use crate::kernel::{Kernel, KernelCounters};
 use crate::latency::Times;
 use crate::machine::Machine;
 use crate::probe;
@@ -49,7 +49,7 @@ pub(super) fn run(plan: &Plan) -> Result<Report, Error> {
     };
     let until = Instant::now() + plan.time_max();
     let clock = Clock::start();
-    let before = Kernel::now();
+    let before = KernelCounters::now();
     let (mut pairs, addresses) = start(&program, &shares, until)?;
     let idle = cpu(&pairs);
     let connected = connect(&mut pairs, &addresses, until)?;
@@ -61,7 +61,7 @@ pub(super) fn run(plan: &Plan) -> Result<Report, Error> {
         connect_cpu: ready.since(idle),
         rounds,
         send_cpu: done.since(ready),
-        kernel: Kernel::now().since(before),
+        kernel: KernelCounters::now().since(before),
         clock_was_set: clock.was_set(),
     };
     // Readers first: they close by a reset, so that no port waits.

@@ -69,12 +69,13 @@ impl Report {
         }
         writeln!(
             f,
-            "generator {:.1} CPU s of {:.1} s, {:.0} MiB, {:.0} B a client · kernel: {} retransmits, {} softnet drops, {} listen overflows",
+            "generator {:.1} CPU s of {:.1} s, {:.0} MiB, {:.0} B a client · kernel: {} retransmits ({} loss probes beside them), {} softnet drops, {} listen overflows",
             generator.cpu_secs,
             generator.wall_secs,
             generator.rss_bytes as f64 / f64::from(1 << 20),
             generator.rss_bytes_per_client,
             kernel.retransmits,
+            kernel.loss_probes,
             kernel.softnet_drops,
             kernel.listen_overflows
         )

@@ -2,7 +2,7 @@
 
 use super::Run;
 use crate::judge::{Excuses, judge};
-use crate::kernel::{self, Kernel};
+use crate::kernel::{self, KernelCounters};
 use crate::latency::{Latency, Times};
 use crate::publisher::Tally;
 use crate::reactor::{Connections, Left};
@@ -24,7 +24,7 @@ impl Run {
             rss_bytes,
             rss_bytes_per_client: grown as f64 / f64::from(self.plan.clients),
         };
-        let kernel = Kernel::now().since(self.kernel);
+        let kernel = KernelCounters::now().since(self.kernel);
         let ramp = self.ramp(&left, ramp);
         let mut frames = Frames::default();
         left.iter().for_each(|left| frames.add(&left.frames));
