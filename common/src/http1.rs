@@ -85,13 +85,16 @@ pub async fn serve(
     }
 }
 
-/// A connection whose handler answered 101: the socket, and what was read from it beyond the request.
+/// A connection whose handler answered 101: the socket, what was read from it beyond the request, and the head of
+/// the answer, which is yet to be written, before anything else.
 #[derive(Debug)]
 pub struct Switched {
     /// The socket.
     pub stream: TcpStream,
     /// Bytes that came after the request's head.
     pub read: Bytes,
+    /// The head of the answer.
+    pub answer: Bytes,
 }
 
 /// What ends a connection besides its peer.
@@ -139,9 +142,9 @@ pub async fn drive(
         }
     };
     let parts = connection.into_parts();
-    let stream = parts.io.into_inner().into_inner();
+    let (stream, held) = parts.io.into_inner().into_inner();
     if ended && tap.is_switched() {
-        return Some(Switched { stream, read: parts.read_buf });
+        return Some(Switched { stream, read: parts.read_buf, answer: held.into() });
     }
     shutdown.or_stopped(linger(stream)).await;
     None

@@ -80,10 +80,11 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    pub(crate) fn new(transport: Transport, local: Local, shared: Arc<Shared>) -> Self {
+    /// A connection that has shaken hands but for the `answer`, which goes before anything else.
+    pub(crate) fn new(transport: Transport, answer: Bytes, local: Local, shared: Arc<Shared>) -> Self {
         Self {
             transport,
-            outbox: Mutex::new(Outbox::greeting()),
+            outbox: Mutex::new(Outbox::greeting(answer)),
             local,
             heard: AtomicU32::new(shared.seconds()),
             shared,
@@ -180,8 +181,7 @@ impl Connection {
     pub(crate) fn greet(self: &Arc<Self>, hello: Bytes) {
         let mut outbox = self.outbox.lock();
         if let Some(queue) = outbox.queue.as_mut().filter(|queue| queue.greeting) {
-            queue.greeting = false;
-            queue.push_front(Queued { bytes: hello, tally: None });
+            queue.greet(hello);
             self.drain(&mut outbox);
             if outbox.queue.is_some() {
                 self.spawn_drain();

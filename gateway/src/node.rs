@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use bytes::Bytes;
 use common::ids::Instance;
 use common::metrics::Metrics;
 use common::shutdown::{JOIN_TIME_MAX, Shutdown};
@@ -70,8 +71,8 @@ pub(crate) struct Parts {
 
 impl Parts {
     /// A connection's handle, once its place is known.
-    pub(crate) fn connect(&self, transport: Transport, local: Local) -> Arc<Connection> {
-        Arc::new(Connection::new(transport, local, self.shared.clone()))
+    pub(crate) fn connect(&self, transport: Transport, answer: Bytes, local: Local) -> Arc<Connection> {
+        Arc::new(Connection::new(transport, answer, local, self.shared.clone()))
     }
 }
 

@@ -13,6 +13,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use bytes::Bytes;
 use common::client::{CloseCode, Hello, VERSION};
 use common::http1::Switched;
 use common::limits::CLIENT_MESSAGE_BYTES_MAX;
@@ -73,14 +74,16 @@ pub(crate) async fn begin(
     parts: Arc<Parts>,
     place: OwnedSemaphorePermit,
 ) -> Session {
-    let Switched { stream, read } = switched;
-    begin_on(Transport::Tcp(stream), &read, ticket, parts, place).await
+    let Switched { stream, read, answer } = switched;
+    let mut session = begin_on(Transport::Tcp(stream), answer, ticket, parts, place).await;
+    session.reader.keep(&read);
+    session
 }
 
-/// The same on any transport; `read` came after the handshake.
+/// The same on any transport; `answer` goes before the hello.
 pub(crate) async fn begin_on(
     transport: Transport,
-    read: &[u8],
+    answer: Bytes,
     ticket: Ticket,
     parts: Arc<Parts>,
     place: OwnedSemaphorePermit,
@@ -90,7 +93,8 @@ pub(crate) async fn begin_on(
     // closed to that.
     let (entered, rooms) =
         if refused.is_some() { (Identity::default(), Vec::new()) } else { (identity, rooms) };
-    let registration = parts.registry.register(&entered, &rooms, |local| parts.connect(transport, local));
+    let registration =
+        parts.registry.register(&entered, &rooms, |local| parts.connect(transport, answer, local));
     if let Some((code, words)) = refused {
         parts.counters.closed_bad.inc();
         registration.connection.close(code, &words);
@@ -100,12 +104,11 @@ pub(crate) async fn begin_on(
         }
         registration.connection.greet(hello(&parts, &registration, &entered));
     }
-    let mut reader = Reader::default();
-    reader.keep(read);
+    let reader = Reader::default();
     Session { registration, parts, _place: place, reader, doing: None, bad_messages: 0, ending: false }
 }
 
-fn hello(parts: &Parts, registration: &Registration, identity: &Identity) -> bytes::Bytes {
+fn hello(parts: &Parts, registration: &Registration, identity: &Identity) -> Bytes {
     let data = Hello {
         client_id: registration.connection.id().to_string(),
         user_id: identity.user.clone(),

@@ -22,9 +22,14 @@ pub(super) struct Outbox {
 }
 
 impl Outbox {
-    /// The outbox of a connection that has not been greeted: all waits for the hello.
-    pub(super) fn greeting() -> Self {
-        let queue = Queue { greeting: true, ..Queue::default() };
+    /// The outbox of a connection that has not been greeted: all waits for the hello. Before it goes the answer to
+    /// the handshake, whatever becomes of the rest.
+    pub(super) fn greeting(answer: Bytes) -> Self {
+        let mut queue = Queue { greeting: true, ..Queue::default() };
+        if !answer.is_empty() {
+            queue.torn = true;
+            queue.push(Queued { bytes: answer, tally: None });
+        }
         Self { queue: Some(Box::new(queue)), closing: None, closed: false }
     }
 
@@ -67,7 +72,7 @@ impl Queued {
 pub(super) struct Queue {
     frames: VecDeque<Queued>,
     pub(super) bytes: usize,
-    /// The first frame is half with the kernel.
+    /// The first frame must go: a part of it is with the kernel, or it is the answer to the handshake.
     pub(super) torn: bool,
     /// Everything waits for the hello.
     pub(super) greeting: bool,
@@ -86,9 +91,11 @@ impl Queue {
         self.frames.push_back(frame);
     }
 
-    pub(super) fn push_front(&mut self, frame: Queued) {
-        self.bytes += frame.bytes.len();
-        self.frames.push_front(frame);
+    /// Puts the hello before all that has gathered.
+    pub(super) fn greet(&mut self, hello: Bytes) {
+        self.greeting = false;
+        self.bytes += hello.len();
+        self.frames.insert(usize::from(self.torn), Queued { bytes: hello, tally: None });
     }
 
     pub(super) fn note_gap(&mut self, room: Option<&Arc<Group>>) {

@@ -40,7 +40,12 @@ impl World {
 
     fn register(&self, rooms: &[String]) -> Registration {
         self.registry.register(&Identity::default(), rooms, |local| {
-            Arc::new(Connection::new(Transport::Memory(Box::default()), local, self.shared.clone()))
+            Arc::new(Connection::new(
+                Transport::Memory(Box::default()),
+                Bytes::new(),
+                local,
+                self.shared.clone(),
+            ))
         })
     }
 
@@ -135,7 +140,12 @@ async fn slow_a_full_bucket_is_locked_for_less_than_a_millisecond_at_a_time() {
     let mut bucket = Bucket::new(0);
     for _ in 0..connections {
         bucket.insert(0, |local| {
-            Arc::new(Connection::new(Transport::Memory(Box::default()), local, world.shared.clone()))
+            Arc::new(Connection::new(
+                Transport::Memory(Box::default()),
+                Bytes::new(),
+                local,
+                world.shared.clone(),
+            ))
         });
     }
     let locals: Vec<Local> =
