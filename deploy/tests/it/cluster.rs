@@ -26,7 +26,7 @@ pub(crate) struct Plan {
     drain: &'static str,
     secret: Option<String>,
     /// More flags for each gateway.
-    flags: &'static [&'static str],
+    flags: Vec<String>,
 }
 
 /// A cluster of one logic node and one gateway, a window of 200 ms.
@@ -38,7 +38,7 @@ pub(crate) fn cluster() -> Plan {
         discovery: Discovery::List,
         drain: "0s",
         secret: None,
-        flags: &[],
+        flags: Vec::new(),
     }
 }
 
@@ -88,8 +88,8 @@ impl Plan {
     }
 
     /// More flags for each gateway.
-    pub(crate) fn flags(self, flags: &'static [&'static str]) -> Self {
-        Self { flags, ..self }
+    pub(crate) fn flags(self, flags: &[&str]) -> Self {
+        Self { flags: flags.iter().map(|flag| (*flag).to_owned()).collect(), ..self }
     }
 
     pub(crate) fn secret(self, file: &str) -> Self {
@@ -114,7 +114,7 @@ impl Plan {
             let more =
                 ["--ingress", &gateway.link, "--window", self.window, "--name", &name].map(str::to_owned);
             gateway.args.extend(more);
-            gateway.args.extend(self.flags.iter().map(|flag| (*flag).to_owned()));
+            gateway.args.extend(self.flags.iter().cloned());
             for logic in &mut logics {
                 match self.discovery {
                     Discovery::List => logic.args.extend(["--gateway".to_owned(), gateway.link.clone()]),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::shutdown::Shutdown;
-use loadtest::{Phase, Plan, Progress, Report};
+use loadtest::{Mix, Phase, Plan, Progress, Report};
 
 use crate::cluster::{Cluster, cluster};
 
@@ -51,6 +51,31 @@ fn five_hundred_clients_get_everything_once_and_in_order() {
     let written: u64 =
         cluster.gateways.iter().map(|node| node.statusz()["items"]["written"].as_u64().unwrap()).sum();
     assert_eq!(written, report.totals.received, "what gateways say they wrote is what clients got");
+}
+
+#[test]
+#[allow(clippy::print_stdout, reason = "the latency of both modes, for whoever asks for the output")]
+fn with_leading_windows_most_items_come_sooner_and_all_of_them_in_order() {
+    let [trailing, leading] = ["trailing", "leading"].map(|mode| {
+        let flags: &[&str] = if mode == "leading" { &["--window-mode", "leading"] } else { &[] };
+        let cluster = cluster().logics(2).gateways(2).window("1s").flags(flags).start();
+        // Most rooms and users are quiet for seconds; those of `all` are busy.
+        let mix = Mix { all: 1, room: 40, user: 40, client: 19, rooms: 0 };
+        let plan = Plan {
+            clients: 400,
+            rate: 100.0,
+            rooms: 400,
+            rooms_per_client: 2,
+            mix,
+            urgent_share: 0.0,
+            ..plan(&cluster)
+        };
+        let report = load(Plan { duration: Duration::from_secs(5), ..plan });
+        assert_nothing_is_wrong(&report);
+        report.latency.total
+    });
+    println!("1 s windows, ms from push to receipt: trailing {trailing:?}, leading {leading:?}");
+    assert!(leading.p50_ms < trailing.p50_ms / 2.0, "trailing {trailing:?}, leading {leading:?}");
 }
 
 #[test]
