@@ -16,6 +16,9 @@ pub use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 /// A gauge of what is not a whole number: seconds.
 pub type FloatGauge = Gauge<f64, std::sync::atomic::AtomicU64>;
 
+/// A counter of what is not a whole number: seconds.
+pub type FloatCounter = Counter<f64, std::sync::atomic::AtomicU64>;
+
 /// The metrics of one node. Clones are the same registry.
 #[derive(Debug, Clone)]
 pub struct Metrics(Arc<Mutex<Registry>>);

@@ -21,6 +21,7 @@ use parking_lot::Mutex;
 
 use crate::bucket::Local;
 use crate::counters::Counters;
+use crate::deflate::Window;
 use crate::directory::Group;
 use crate::frame;
 use crate::settings::Slow;
@@ -58,6 +59,23 @@ pub(crate) struct Piece {
     pub(crate) room: Option<Arc<Group>>,
 }
 
+/// What a handshake leaves.
+#[derive(Debug)]
+pub(crate) struct Shaken {
+    pub(crate) transport: Transport,
+    /// The head of the answer, which is yet to be written.
+    pub(crate) answer: Bytes,
+    /// Which compressed frames the client may have.
+    pub(crate) deflate: Option<Window>,
+}
+
+impl From<Transport> for Shaken {
+    /// A client that has its answer and takes nothing compressed.
+    fn from(transport: Transport) -> Self {
+        Self { transport, answer: Bytes::new(), deflate: None }
+    }
+}
+
 /// What a write did.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Wrote {
@@ -75,17 +93,21 @@ pub(crate) struct Connection {
     transport: Transport,
     outbox: Mutex<Outbox>,
     pub(crate) local: Local,
+    /// How it may be sent compressed frames; `None`: not at all.
+    pub(crate) deflate: Option<Window>,
     heard: AtomicU32,
     shared: Arc<Shared>,
 }
 
 impl Connection {
-    /// A connection that has shaken hands but for the `answer`, which goes before anything else.
-    pub(crate) fn new(transport: Transport, answer: Bytes, local: Local, shared: Arc<Shared>) -> Self {
+    /// A connection that has shaken hands but for the answer, which goes before anything else.
+    pub(crate) fn new(shaken: Shaken, local: Local, shared: Arc<Shared>) -> Self {
+        let Shaken { transport, answer, deflate } = shaken;
         Self {
             transport,
             outbox: Mutex::new(Outbox::greeting(answer)),
             local,
+            deflate,
             heard: AtomicU32::new(shared.seconds()),
             shared,
         }

@@ -1,6 +1,6 @@
 //! What this gateway counts, for `/metrics` and `/statusz`.
 
-use common::metrics::{Counter, FloatGauge, Gauge, Histogram, Metrics, exponential_buckets};
+use common::metrics::{Counter, FloatCounter, FloatGauge, Gauge, Histogram, Metrics, exponential_buckets};
 
 /// The gateway's metrics; each name in `/metrics` begins `tidegate_gateway_`.
 #[derive(Debug)]
@@ -47,6 +47,7 @@ pub(crate) struct Counters {
     pub(crate) early_leads: Counter,
     pub(crate) early_crowded: Counter,
     pub(crate) bulk_sweeps: Counter,
+    pub(crate) deflate: Deflate,
 }
 
 impl Counters {
@@ -112,6 +113,30 @@ impl Counters {
             early_leads: counter("early_leads", "Targets that left early, after a quiet window"),
             early_crowded: counter("early_crowded", "Targets that left early because the merger was full"),
             bulk_sweeps: counter("bulk_sweeps", "Sweeps of targets so large that they are written apart"),
+            deflate: Deflate::new(metrics),
+        }
+    }
+}
+
+/// What permessage-deflate brings and costs.
+#[derive(Debug)]
+pub(crate) struct Deflate {
+    pub(crate) handshakes: Counter,
+    pub(crate) frames: Counter,
+    pub(crate) bytes_before: Counter,
+    pub(crate) bytes_after: Counter,
+    pub(crate) seconds: FloatCounter,
+}
+
+impl Deflate {
+    fn new(metrics: &Metrics) -> Self {
+        let counter = |name: &str, help: &str| metrics.register::<Counter>(name, help);
+        Self {
+            handshakes: counter("handshakes_deflate", "Handshakes that agreed on permessage-deflate"),
+            frames: counter("frames_compressed", "Push frames compressed, one for all connections"),
+            bytes_before: counter("deflate_bytes_before", "Bytes of those frames, plain"),
+            bytes_after: counter("deflate_bytes_after", "Bytes of those frames as they are sent"),
+            seconds: metrics.register("deflate_seconds", "Time that compressing took, of all threads"),
         }
     }
 }

@@ -19,14 +19,15 @@ const HEADER_BYTES_MAX: usize = 10;
 /// A ping without a payload.
 pub(crate) const PING: Bytes = Bytes::from_static(&[0x89, 0x00]);
 
-fn header(opcode: OpCode, payload: usize, out: &mut BytesMut) {
-    let header = FrameHeader { opcode, ..FrameHeader::default() };
+fn header(opcode: OpCode, is_deflated: bool, payload: usize, out: &mut BytesMut) {
+    // RFC 7692 §6: the first reserved bit says that a message is compressed.
+    let header = FrameHeader { opcode, rsv1: is_deflated, ..FrameHeader::default() };
     header.format(payload as u64, &mut out.writer()).expect("writing to memory does not fail");
 }
 
 fn frame(opcode: OpCode, payload: &[u8]) -> Bytes {
     let mut out = BytesMut::with_capacity(payload.len() + HEADER_BYTES_MAX);
-    header(opcode, payload.len(), &mut out);
+    header(opcode, false, payload.len(), &mut out);
     out.extend_from_slice(payload);
     out.freeze()
 }
@@ -34,6 +35,25 @@ fn frame(opcode: OpCode, payload: &[u8]) -> Bytes {
 /// A text frame.
 pub(crate) fn text(payload: &[u8]) -> Bytes {
     frame(OpCode::Data(Data::Text), payload)
+}
+
+/// A text frame of what its text was compressed to.
+pub(crate) fn deflated(payload: &[u8]) -> Bytes {
+    let mut out = BytesMut::with_capacity(payload.len() + HEADER_BYTES_MAX);
+    header(OpCode::Data(Data::Text), true, payload.len(), &mut out);
+    out.extend_from_slice(payload);
+    out.freeze()
+}
+
+/// The payload of a frame made here.
+pub(crate) fn payload(frame: &Bytes) -> &[u8] {
+    // RFC 6455 §5.2: the second byte says how many follow it to say the length; ours are not masked.
+    let header = match frame[1] {
+        126 => 4,
+        127 => HEADER_BYTES_MAX,
+        _ => 2,
+    };
+    &frame[header..]
 }
 
 /// A text frame of a value as JSON.
@@ -90,7 +110,7 @@ pub(crate) fn push<'a>(room: Option<&str>, bodies: impl Iterator<Item = &'a Byte
     let (count, bytes) = bodies.clone().fold((0, 0), |(count, bytes), body| (count + 1, bytes + body.len()));
     let payload = PUSH_START.len() + count * start.len() + bytes + count.saturating_sub(1) + PUSH_END.len();
     let mut out = BytesMut::with_capacity(payload + HEADER_BYTES_MAX);
-    header(OpCode::Data(Data::Text), payload, &mut out);
+    header(OpCode::Data(Data::Text), false, payload, &mut out);
     out.extend_from_slice(PUSH_START);
     for (index, body) in bodies.enumerate() {
         if index > 0 {
@@ -109,9 +129,11 @@ mod tests {
 
     fn payload(frame: &Bytes) -> &str {
         let mut cursor = std::io::Cursor::new(frame);
-        let (_, length) = FrameHeader::parse(&mut cursor).unwrap().unwrap();
+        let (header, length) = FrameHeader::parse(&mut cursor).unwrap().unwrap();
         let start = cursor.position() as usize;
         assert_eq!(frame.len() - start, length as usize, "the header says the payload's length");
+        assert_eq!(super::payload(frame), &frame[start..]);
+        assert!(header.is_final && !header.rsv1);
         std::str::from_utf8(&frame[start..]).unwrap()
     }
 
@@ -130,6 +152,14 @@ mod tests {
             let text = "x".repeat(length);
             assert_eq!(payload(&super::text(text.as_bytes())), text);
         }
+    }
+
+    #[test]
+    fn a_compressed_frame_says_so() {
+        let frame = deflated(&[7; 200]);
+        let (header, length) = FrameHeader::parse(&mut std::io::Cursor::new(&frame)).unwrap().unwrap();
+        assert!(header.is_final && header.rsv1 && length == 200);
+        assert_eq!(super::payload(&frame), [7; 200]);
     }
 
     #[test]

@@ -20,6 +20,7 @@ use hyper::body::{Body, Incoming};
 use parking_lot::Mutex;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
+use crate::deflate::{Window, negotiate};
 use crate::node::Parts;
 use crate::registry::Identity;
 
@@ -31,6 +32,8 @@ const LIBRARY: &str = include_str!("../client/tidegate.js");
 pub(crate) struct Ticket {
     pub(crate) identity: Identity,
     pub(crate) rooms: Vec<String>,
+    /// How it may be sent compressed frames, and may send them; `None`: not at all.
+    pub(crate) deflate: Option<Window>,
     /// The connection is to be closed at once, with this code and these words.
     pub(crate) refused: Option<(CloseCode, String)>,
 }
@@ -68,7 +71,11 @@ impl Handshake {
 
     fn upgrade(&self, request: &Request<Incoming>) -> Result<Answer, Answered> {
         let key = check(request)?;
-        let ticket = ticket(request.uri().query().unwrap_or(""), self.parts.settings.open);
+        let mut ticket = ticket(request.uri().query().unwrap_or(""), self.parts.settings.open);
+        let offers = request.headers().get_all(header::SEC_WEBSOCKET_EXTENSIONS).iter();
+        let agreed =
+            negotiate(offers.map(HeaderValue::as_bytes).filter(|_| self.parts.settings.deflate_level > 0));
+        ticket.deflate = agreed.map(|agreed| agreed.window);
         *self.ticket.lock() = Some(ticket);
         let mut answer = Response::new(Full::default());
         *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
@@ -77,6 +84,10 @@ impl Handshake {
         headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
         let accept = HeaderValue::from_str(&derive_accept_key(&key)).expect("base64 is a header value");
         headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
+        if let Some(agreed) = agreed {
+            self.parts.counters.deflate.handshakes.inc();
+            headers.insert(header::SEC_WEBSOCKET_EXTENSIONS, agreed.answer());
+        }
         Ok(answer)
     }
 }
@@ -202,7 +213,7 @@ fn ticket(query: &str, open: bool) -> Ticket {
         refuse(CloseCode::TooManyRooms, format!("{} rooms; at most {ROOMS_PER_CLIENT_MAX}", rooms.len()));
         rooms.clear();
     }
-    Ticket { identity, rooms, refused }
+    Ticket { identity, rooms, deflate: None, refused }
 }
 
 fn library(request: &Request<Incoming>) -> Result<Answer, Answered> {

@@ -12,6 +12,7 @@ mod announce;
 mod bucket;
 mod connection;
 mod counters;
+mod deflate;
 mod directory;
 mod drain;
 mod frame;
@@ -31,5 +32,7 @@ mod status;
 mod tally;
 mod transport;
 
+#[doc(hidden)]
+pub use deflate::bench as deflate_bench;
 pub use node::{Ended, Fallen, Node};
 pub use settings::{Settings, Slow, WindowMode};

@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::Bytes;
 use common::ids::Instance;
 use common::metrics::Metrics;
 use common::shutdown::{JOIN_TIME_MAX, Shutdown};
@@ -14,7 +13,7 @@ use common::{accept as listening, ops};
 use tokio::net::TcpListener;
 
 use crate::bucket::Local;
-use crate::connection::{Connection, Shared};
+use crate::connection::{Connection, Shaken, Shared};
 use crate::counters::Counters;
 use crate::heartbeat::Heartbeat;
 use crate::pusher::Pusher;
@@ -22,7 +21,6 @@ use crate::registry::Registry;
 use crate::routes::Routes;
 use crate::settings::Settings;
 use crate::status::Status;
-use crate::transport::Transport;
 use crate::{accept, announce, drain, ingress};
 
 /// A gateway whose ports are bound.
@@ -71,8 +69,8 @@ pub(crate) struct Parts {
 
 impl Parts {
     /// A connection's handle, once its place is known.
-    pub(crate) fn connect(&self, transport: Transport, answer: Bytes, local: Local) -> Arc<Connection> {
-        Arc::new(Connection::new(transport, answer, local, self.shared.clone()))
+    pub(crate) fn connect(&self, shaken: Shaken, local: Local) -> Arc<Connection> {
+        Arc::new(Connection::new(shaken, local, self.shared.clone()))
     }
 }
 

@@ -12,6 +12,7 @@ use std::time::Instant;
 use common::tasks::Tasks;
 
 use crate::counters::Counters;
+use crate::deflate::Compressor;
 use crate::merger::{Filter, Item, Offer, Target};
 use crate::registry::Registry;
 use crate::settings::Settings;
@@ -33,6 +34,7 @@ pub(crate) struct Pusher {
     urgent: Arc<Lane>,
     pool: Arc<Pool>,
     counters: Arc<Counters>,
+    compressor: Arc<Compressor>,
     /// Bytes in both mergers past which links are not read.
     bytes_max: usize,
     workers: usize,
@@ -51,6 +53,7 @@ impl Pusher {
             urgent: Lane::new(Urgency::Urgent, limits),
             pool: Arc::new(Pool::default()),
             counters: counters.clone(),
+            compressor: Arc::new(Compressor::new(limits, counters)),
             bytes_max: limits.merger_bytes_max,
             workers: limits.workers,
         });

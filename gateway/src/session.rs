@@ -19,6 +19,7 @@ use common::http1::Switched;
 use common::limits::CLIENT_MESSAGE_BYTES_MAX;
 use tokio::sync::OwnedSemaphorePermit;
 
+use crate::connection::Shaken;
 use crate::frame;
 use crate::handshake::Ticket;
 use crate::node::Parts;
@@ -88,13 +89,13 @@ pub(crate) async fn begin_on(
     parts: Arc<Parts>,
     place: OwnedSemaphorePermit,
 ) -> Session {
-    let Ticket { identity, rooms, refused } = ticket;
+    let Ticket { identity, rooms, deflate, refused } = ticket;
+    let shaken = Shaken { transport, answer, deflate };
     // One who is refused is in no room and is no user: only what goes to all may reach it, and its outbox is
     // closed to that.
     let (entered, rooms) =
         if refused.is_some() { (Identity::default(), Vec::new()) } else { (identity, rooms) };
-    let registration =
-        parts.registry.register(&entered, &rooms, |local| parts.connect(transport, answer, local));
+    let registration = parts.registry.register(&entered, &rooms, |local| parts.connect(shaken, local));
     if let Some((code, words)) = refused {
         parts.counters.closed_bad.inc();
         registration.connection.close(code, &words);
@@ -171,7 +172,7 @@ impl Session {
             if self.ending {
                 return Poll::Ready(());
             }
-            match self.reader.next(&mut bytes) {
+            match self.reader.next(&mut bytes, self.registration.connection.deflate.is_some()) {
                 Ok(None) => return Poll::Ready(()),
                 Ok(Some(message)) => match self.hear(message) {
                     Step::Done => {}

@@ -68,6 +68,10 @@ pub struct Settings {
     /// Bytes of items that may wait for their window; past it they leave early, and links are not read until
     /// they have.
     pub merger_bytes_max: usize,
+    /// How hard push frames are compressed for those who can read it, 1 to 9; 0: it is not offered.
+    pub deflate_level: u32,
+    /// Push frames whose payload has fewer bytes are not compressed.
+    pub deflate_bytes_min: usize,
 }
 
 impl Default for Settings {
@@ -93,6 +97,8 @@ impl Default for Settings {
             workers: std::thread::available_parallelism().map_or(1, usize::from),
             handshake_time_max: Duration::from_secs(5),
             merger_bytes_max: 64 * 1024 * 1024,
+            deflate_level: 6,
+            deflate_bytes_min: 256,
         }
     }
 }

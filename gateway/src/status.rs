@@ -77,6 +77,13 @@ impl ops::Status for Status {
                 "expired": counters.expired.get(),
                 "dropped": {"slow": counters.dropped_slow.get(), "gone": counters.dropped_gone.get()},
             },
+            "deflate": {
+                "handshakes": counters.deflate.handshakes.get(),
+                "frames": counters.deflate.frames.get(),
+                "bytesBefore": counters.deflate.bytes_before.get(),
+                "bytesAfter": counters.deflate.bytes_after.get(),
+                "seconds": counters.deflate.seconds.get(),
+            },
             "limits": {
                 "maxConnections": settings.max_connections,
                 "outboxBytes": settings.outbox_bytes_max,
@@ -91,6 +98,8 @@ impl ops::Status for Status {
                 "handshakeMs": settings.handshake_time_max.as_millis() as u64,
                 "drainMs": settings.drain.as_millis() as u64,
                 "workers": settings.workers,
+                "deflateLevel": settings.deflate_level,
+                "deflateBytesMin": settings.deflate_bytes_min,
             },
         })
     }

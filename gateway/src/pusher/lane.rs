@@ -311,7 +311,7 @@ impl Lane {
 
 /// Encodes and writes, and returns when all has been written.
 fn sweep(batches: Vec<Batch>, began: Instant, rank: Rank, pusher: &Pusher, registry: &Registry) {
-    let sweep = Sweep::plan(batches, began, &pusher.counters);
+    let sweep = Sweep::plan(batches, began, &pusher.counters, &pusher.compressor);
     if sweep.is_empty() {
         return;
     }

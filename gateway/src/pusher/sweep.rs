@@ -6,12 +6,13 @@
 //! Connects and joins wait microseconds, however many connections a bucket has. Who leaves meanwhile is passed
 //! over, and so is who came since, even into a slot that was noted: nobody is written to twice, nobody is missed.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use crate::bucket::{BUCKETS, Bucket, Local};
 use crate::connection::{Connection, Piece, Wrote};
 use crate::counters::Counters;
+use crate::deflate::{Compressor, Window};
 use crate::directory::Group;
 use crate::frame;
 use crate::merger::{Batch, Filter, Target};
@@ -32,7 +33,24 @@ const TARGETS_MAX: usize = 256;
 #[derive(Debug)]
 struct Frame {
     piece: Piece,
+    /// Its compressed twin for each window, made by the first who needs it; others wait for that rather than
+    /// make it again. `None` inside: it did not get smaller.
+    twins: [OnceLock<Option<Box<Piece>>>; Window::KINDS],
     filter: Filter,
+}
+
+impl Frame {
+    /// What a connection is sent: the bytes that it may have.
+    fn piece(&self, connection: &Connection, compressor: &Compressor) -> &Piece {
+        let Some(window) = connection.deflate.filter(|_| compressor.wants(&self.piece.bytes)) else {
+            return &self.piece;
+        };
+        let twin = self.twins[window as usize].get_or_init(|| {
+            let bytes = compressor.compress(&self.piece.bytes, window)?;
+            Some(Box::new(Piece { bytes, ..self.piece.clone() }))
+        });
+        twin.as_deref().unwrap_or(&self.piece)
+    }
 }
 
 /// Someone in a bucket is due the frames `first..end`.
@@ -61,6 +79,7 @@ pub(super) struct Sweep {
     /// Connections that are due something, a connection of several targets counted for each.
     reach: u64,
     counters: Arc<Counters>,
+    compressor: Arc<Compressor>,
 }
 
 /// What a worker keeps between buckets, so that a sweep allocates nothing per connection.
@@ -76,13 +95,19 @@ pub(super) struct Scratch {
 
 impl Sweep {
     /// Encodes each segment once and looks up which buckets have someone for it.
-    pub(super) fn plan(batches: Vec<Batch>, now: Instant, counters: &Arc<Counters>) -> Arc<Self> {
+    pub(super) fn plan(
+        batches: Vec<Batch>,
+        now: Instant,
+        counters: &Arc<Counters>,
+        compressor: &Arc<Compressor>,
+    ) -> Arc<Self> {
         let mut sweep = Self {
             frames: Vec::with_capacity(batches.len()),
             entries: (0..BUCKETS).map(|_| Vec::new()).collect(),
             buckets: Vec::new(),
             reach: 0,
             counters: counters.clone(),
+            compressor: compressor.clone(),
         };
         for batch in batches {
             let first = sweep.frames.len() as u32;
@@ -126,6 +151,7 @@ impl Sweep {
         let tally = Tally::new(parts, self.counters.clone());
         self.frames.push(Frame {
             piece: Piece { bytes, tally: Some(tally), room: room.cloned() },
+            twins: Default::default(),
             filter: segment.filter,
         });
     }
@@ -245,7 +271,8 @@ impl Sweep {
         for (connection, end) in scratch.jobs.drain(..) {
             pieces.clear();
             let indexes = &scratch.frames[start..end as usize];
-            pieces.extend(indexes.iter().map(|index| &self.frames[*index as usize].piece));
+            let due = indexes.iter().map(|index| &self.frames[*index as usize]);
+            pieces.extend(due.map(|frame| frame.piece(&connection, &self.compressor)));
             totals.add(connection.send(&pieces), indexes, &self.frames);
             start = end as usize;
         }

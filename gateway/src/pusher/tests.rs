@@ -59,7 +59,7 @@ impl World {
         let socket = TcpStream::connect(self.listener.local_addr().unwrap()).await.unwrap();
         let (stream, _) = self.listener.accept().await.unwrap();
         let registration = self.registry.register(&Identity::default(), &[room.to_owned()], |local| {
-            Arc::new(Connection::new(Transport::Tcp(stream), Bytes::new(), local, self.shared.clone()))
+            Arc::new(Connection::new(Transport::Tcp(stream).into(), local, self.shared.clone()))
         });
         registration.connection.greet(Bytes::from_static(b"hello;"));
         let mut client = Client { registration, socket };

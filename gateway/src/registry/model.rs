@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::Bytes;
 use common::ids::Instance;
 use common::metrics::Metrics;
 use common::names::Kind;
@@ -85,12 +84,8 @@ impl World {
                 let identity = identity(user, app);
                 let rooms: Vec<String> = rooms.iter().map(|room| format!("r{room}")).collect();
                 let registration = self.registry.register(&identity, &rooms, |local| {
-                    Arc::new(Connection::new(
-                        Transport::Memory(Box::default()),
-                        Bytes::new(),
-                        local,
-                        self.shared.clone(),
-                    ))
+                    let transport = Transport::Memory(Box::default());
+                    Arc::new(Connection::new(transport.into(), local, self.shared.clone()))
                 });
                 let mut groups = identity_groups(&identity);
                 groups.extend(rooms.into_iter().map(|room| (Kind::Room, room)));

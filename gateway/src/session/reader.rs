@@ -15,6 +15,8 @@ use common::limits::CLIENT_MESSAGE_BYTES_MAX;
 use tokio_tungstenite::tungstenite::protocol::frame::FrameHeader;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{CloseCode, Control, Data, OpCode};
 
+use crate::deflate::{self, Inflater};
+
 /// Longest header of a masked frame (RFC 6455 §5.2).
 const HEADER_BYTES_MAX: usize = 14;
 
@@ -67,6 +69,8 @@ struct Begun {
 struct Open {
     opcode: OpCode,
     is_final: bool,
+    /// It begins a message that is compressed.
+    is_deflated: bool,
     mask: [u8; 4],
     /// Bytes of the payload that have not come.
     left: usize,
@@ -79,15 +83,32 @@ struct Fragments {
     payload: Vec<u8>,
     /// So many bytes of the payload are known to be UTF-8.
     valid: usize,
+    /// Reads the payload from what comes, if that is compressed.
+    inflater: Option<Inflater>,
+}
+
+impl From<deflate::Fault> for Fault {
+    fn from(fault: deflate::Fault) -> Self {
+        match fault {
+            deflate::Fault::TooBig => Self::TooBig,
+            deflate::Fault::Garbage => Self::Protocol("a compressed message that is not DEFLATE"),
+        }
+    }
 }
 
 impl Reader {
     /// The next message in `bytes`, which are taken from the front as they are used; `None`: all are used.
-    pub(crate) fn next<'a>(&mut self, bytes: &mut &'a mut [u8]) -> Result<Option<Message<'a>>, Fault> {
+    ///
+    /// `deflate`: permessage-deflate was agreed on, so messages may be compressed.
+    pub(crate) fn next<'a>(
+        &mut self,
+        bytes: &mut &'a mut [u8],
+        deflate: bool,
+    ) -> Result<Option<Message<'a>>, Fault> {
         loop {
             let open = match self.begun.as_mut().and_then(|begun| begun.frame.take()) {
                 Some(open) => open,
-                None => match self.open(bytes)? {
+                None => match self.open(bytes, deflate)? {
                     Some(open) => open,
                     None => return Ok(None),
                 },
@@ -134,7 +155,7 @@ impl Reader {
     }
 
     /// Reads the header of a frame; `None`: it is not whole yet.
-    fn open(&mut self, bytes: &mut &mut [u8]) -> Result<Option<Open>, Fault> {
+    fn open(&mut self, bytes: &mut &mut [u8], deflate: bool) -> Result<Option<Open>, Fault> {
         let before = self.begun.as_ref().map_or(0, |begun| begun.head.len());
         let mut head = [0; HEADER_BYTES_MAX];
         if let Some(begun) = &self.begun {
@@ -155,13 +176,16 @@ impl Reader {
         if let Some(begun) = &mut self.begun {
             begun.head = Vec::new();
         }
-        self.check(&header, length).map(Some)
+        self.check(&header, length, deflate).map(Some)
     }
 
     /// Whether a frame may come now, and be so long.
-    fn check(&self, header: &FrameHeader, length: u64) -> Result<Open, Fault> {
+    fn check(&self, header: &FrameHeader, length: u64, deflate: bool) -> Result<Open, Fault> {
         let message = self.begun.as_ref().and_then(|begun| begun.message.as_ref());
-        if header.rsv1 || header.rsv2 || header.rsv3 {
+        // RFC 7692 §6.1: the first frame of a message says that the message is compressed.
+        let is_deflated =
+            header.rsv1 && deflate && matches!(header.opcode, OpCode::Data(Data::Text | Data::Binary));
+        if header.rsv1 != is_deflated || header.rsv2 || header.rsv3 {
             return Err(Fault::Protocol("a reserved bit is set"));
         }
         let Some(mask) = header.mask else {
@@ -182,10 +206,14 @@ impl Reader {
             }
             _ => {}
         }
-        let before = message.map_or(0, |message| message.payload.len());
-        let left = usize::try_from(length).ok().filter(|left| *left <= CLIENT_MESSAGE_BYTES_MAX - before);
-        let left = left.ok_or(Fault::TooBig)?;
-        Ok(Open { opcode: header.opcode, is_final: header.is_final, mask, left })
+        let most = match message {
+            Some(Fragments { inflater: Some(inflater), .. }) => inflater.left(),
+            Some(message) => CLIENT_MESSAGE_BYTES_MAX - message.payload.len(),
+            None if is_deflated => Inflater::compressed_bytes_max(CLIENT_MESSAGE_BYTES_MAX),
+            None => CLIENT_MESSAGE_BYTES_MAX,
+        };
+        let left = usize::try_from(length).ok().filter(|left| *left <= most).ok_or(Fault::TooBig)?;
+        Ok(Open { opcode: header.opcode, is_final: header.is_final, is_deflated, mask, left })
     }
 
     /// Takes what has come of a frame's payload; the message, if the frame completes one.
@@ -216,11 +244,12 @@ impl Reader {
             OpCode::Data(data) => {
                 let whole = open.left == 0 && open.is_final;
                 let kept = self.begun.as_ref().is_some_and(|begun| begun.message.is_some());
-                if whole && !kept {
+                if whole && !kept && !open.is_deflated {
                     return text_or_binary(data == Data::Text, piece).map(Some);
                 }
                 let is_text = data == Data::Text;
-                let fresh = || Fragments { is_text, payload: Vec::new(), valid: 0 };
+                let inflater = || open.is_deflated.then(|| Inflater::new(CLIENT_MESSAGE_BYTES_MAX));
+                let fresh = || Fragments { is_text, payload: Vec::new(), valid: 0, inflater: inflater() };
                 let message = self.begun().message.get_or_insert_with(fresh);
                 message.append(piece)?;
                 if whole {
@@ -238,7 +267,10 @@ impl Reader {
 
 impl Fragments {
     fn append(&mut self, piece: &[u8]) -> Result<(), Fault> {
-        self.payload.extend_from_slice(piece);
+        match &mut self.inflater {
+            Some(inflater) => inflater.feed(piece, &mut self.payload)?,
+            None => self.payload.extend_from_slice(piece),
+        }
         if self.is_text {
             // Now and not at the end: who sends what is no text is told at once.
             match std::str::from_utf8(&self.payload[self.valid..]) {
@@ -250,7 +282,10 @@ impl Fragments {
         Ok(())
     }
 
-    fn complete(self) -> Result<Message<'static>, Fault> {
+    fn complete(mut self) -> Result<Message<'static>, Fault> {
+        if let Some(inflater) = self.inflater.take() {
+            inflater.finish(&mut self.payload)?;
+        }
         if self.is_text {
             let text = String::from_utf8(self.payload).map_err(|_| Fault::NotUtf8)?;
             Ok(Message::Text(Cow::Owned(text)))

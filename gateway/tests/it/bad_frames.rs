@@ -7,7 +7,7 @@ use crate::clients::{PATIENCE, connect, handshake};
 use crate::node::{settings, start};
 
 /// A masked frame with a mask of zeros.
-fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let mut bytes = vec![first];
     match payload.len() {
         short @ 0..126 => bytes.push(0x80 | short as u8),

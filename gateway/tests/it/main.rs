@@ -7,6 +7,7 @@ mod bad_frames;
 mod bad_handshakes;
 mod bad_links;
 mod clients;
+mod deflate;
 mod logic;
 mod node;
 mod pushes;

@@ -15,7 +15,7 @@ use crate::connection::Shared;
 use crate::merger::{Item, Merger};
 use crate::registry::{Identity, Registration};
 use crate::routes::Routes;
-use crate::settings::{Slow, WindowMode};
+use crate::settings::{Settings, Slow, WindowMode};
 use crate::tally::{Outgoing, Part, Passage};
 use crate::transport::Transport;
 
@@ -40,12 +40,8 @@ impl World {
 
     fn register(&self, rooms: &[String]) -> Registration {
         self.registry.register(&Identity::default(), rooms, |local| {
-            Arc::new(Connection::new(
-                Transport::Memory(Box::default()),
-                Bytes::new(),
-                local,
-                self.shared.clone(),
-            ))
+            let transport = Transport::Memory(Box::default());
+            Arc::new(Connection::new(transport.into(), local, self.shared.clone()))
         })
     }
 
@@ -59,7 +55,9 @@ impl World {
             let item = Item { body, key: None, expires: None, part: Part { passage, matched: 1 } };
             merger.offer(Instant::now(), &target, &Filter::default(), item);
         }
-        Sweep::plan(merger.flush(), Instant::now(), &self.shared.counters)
+        let counters = &self.shared.counters;
+        let compressor = Arc::new(Compressor::new(&Settings::default(), counters));
+        Sweep::plan(merger.flush(), Instant::now(), counters, &compressor)
     }
 }
 
@@ -140,12 +138,8 @@ async fn slow_a_full_bucket_is_locked_for_less_than_a_millisecond_at_a_time() {
     let mut bucket = Bucket::new(0);
     for _ in 0..connections {
         bucket.insert(0, |local| {
-            Arc::new(Connection::new(
-                Transport::Memory(Box::default()),
-                Bytes::new(),
-                local,
-                world.shared.clone(),
-            ))
+            let transport = Transport::Memory(Box::default());
+            Arc::new(Connection::new(transport.into(), local, world.shared.clone()))
         });
     }
     let locals: Vec<Local> =

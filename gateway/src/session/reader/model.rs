@@ -28,6 +28,10 @@ fn owned(message: Message<'_>) -> Message<'static> {
 
 /// Our story of bytes that come in pieces of these lengths, over and over.
 fn ours(bytes: &[u8], pieces: &[usize]) -> Story {
+    heard(bytes, pieces, false)
+}
+
+fn heard(bytes: &[u8], pieces: &[usize], deflate: bool) -> Story {
     let mut reader = Reader::default();
     let mut story = Story { messages: Vec::new(), faulty: false };
     let mut rest = bytes;
@@ -40,7 +44,7 @@ fn ours(bytes: &[u8], pieces: &[usize]) -> Story {
         let mut piece = piece.to_vec();
         let mut piece = &mut piece[..];
         loop {
-            match reader.next(&mut piece) {
+            match reader.next(&mut piece, deflate) {
                 Ok(None) => break,
                 Ok(Some(message)) => {
                     let is_close = matches!(message, Message::Close(_));
@@ -189,6 +193,30 @@ fn frames() -> impl Strategy<Value = Vec<u8>> {
     vec(prop_oneof![4 => any_frame, 1 => cut_text()], 1..12).prop_map(|parts| parts.concat().concat())
 }
 
+/// A message as a client compresses it.
+fn deflated(payload: &[u8]) -> Vec<u8> {
+    let mut compress = flate2::Compress::new(flate2::Compression::default(), false);
+    let mut out = Vec::with_capacity(payload.len() * 2 + 100);
+    compress.compress_vec(payload, &mut out, flate2::FlushCompress::Sync).unwrap();
+    out.truncate(out.len() - 4);
+    out
+}
+
+/// A compressed message in fragments of so many bytes, with a pong between them.
+fn fragments(payload: &[u8], length: usize) -> Vec<u8> {
+    let count = payload.len().div_ceil(length);
+    let one = |(index, part): (usize, &[u8])| {
+        let (first, last) = (index == 0, index == count - 1);
+        let opcode = if first { 0x41 } else { 0 } | if last { 0x80 } else { 0 };
+        [
+            frame(opcode, [5, 6, 7, 8], true, part),
+            if last { Vec::new() } else { frame(0x8a, [1; 4], true, b"") },
+        ]
+        .concat()
+    };
+    payload.chunks(length).enumerate().flat_map(one).collect()
+}
+
 /// We may find the fault of a frame before all of it has come.
 fn agree(ours: &Story, theirs: &Story) -> Result<(), TestCaseError> {
     prop_assert_eq!(&ours.messages, &theirs.messages);
@@ -210,6 +238,25 @@ proptest! {
     }
 
     #[test]
+    fn compressed_messages_say_the_same(
+        texts in vec("\\PC{0,200}|(abc){0,900}", 1..6), fragment in 1_usize..400, pieces in vec(1_usize..700, 1..6),
+    ) {
+        let plain: Vec<u8> = texts.iter().flat_map(|text| frame(0x81, [7; 4], true, text.as_bytes())).collect();
+        let packed: Vec<u8> = texts.iter().flat_map(|text| fragments(&deflated(text.as_bytes()), fragment)).collect();
+        let mut story = heard(&packed, &pieces, true);
+        story.messages.retain(|message| *message != Message::Pong);
+        prop_assert_eq!(story, ours(&plain, &[usize::MAX]));
+        prop_assert!(ours(&packed, &pieces).faulty, "compression that was not agreed on");
+    }
+
+    #[test]
+    fn agreeing_on_compression_changes_nothing_else(bytes in frames(), pieces in vec(1_usize..2000, 1..6)) {
+        let (with, without) = (heard(&bytes, &pieces, true), ours(&bytes, &pieces));
+        prop_assert!(with.messages.starts_with(&without.messages));
+        prop_assert!(without.faulty || with == without);
+    }
+
+    #[test]
     fn garbage_does_no_harm(bytes in vec(any::<u8>(), 0..300), pieces in vec(1_usize..40, 1..6)) {
         agree(&ours(&bytes, &pieces), &theirs(&bytes))?;
     }
@@ -220,7 +267,7 @@ fn bad_text_is_refused_before_its_frame_ends() {
     let whole = frame(0x81, [1, 2, 3, 4], true, &[b"abc\xff".as_slice(), &[b'x'; 100]].concat());
     let mut reader = Reader::default();
     let mut begun = whole[..6 + 10].to_vec();
-    assert_eq!(reader.next(&mut &mut begun[..]), Err(Fault::NotUtf8));
+    assert_eq!(reader.next(&mut &mut begun[..], false), Err(Fault::NotUtf8));
 }
 
 #[test]
@@ -229,10 +276,27 @@ fn an_idle_reader_holds_nothing() {
     for piece in [frame(0x81, [9; 4], true, b"hello"), frame(0x89, [9; 4], true, b"")].concat().chunks(1) {
         let mut piece = piece.to_vec();
         let mut piece = &mut piece[..];
-        while reader.next(&mut piece).unwrap().is_some() {}
+        while reader.next(&mut piece, false).unwrap().is_some() {}
     }
     assert!(reader.begun.is_none());
     reader.keep(b"rest");
     assert_eq!(reader.take_kept().as_deref(), Some(b"rest".as_slice()));
     assert!(reader.begun.is_none());
+}
+
+#[test]
+fn a_reserved_bit_belongs_to_the_first_frame_of_a_message() {
+    let mask = [3; 4];
+    let hello = deflated(b"Hello");
+    let (one, two) = hello.split_at(3);
+    for (name, bytes) in [
+        ("a compressed ping", frame(0xc9, mask, true, b"")),
+        ("a compressed continuation", [frame(0x41, mask, true, one), frame(0xc0, mask, true, two)].concat()),
+        ("the second bit", frame(0xa1, mask, true, &hello)),
+        ("both bits", frame(0xe1, mask, true, &hello)),
+    ] {
+        let fault = Fault::Protocol("a reserved bit is set");
+        let mut bytes = bytes;
+        assert_eq!(Reader::default().next(&mut &mut bytes[..], true), Err(fault), "{name}");
+    }
 }
