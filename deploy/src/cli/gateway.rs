@@ -91,6 +91,12 @@ pub(super) struct Flow {
     /// How often each client is pinged
     #[arg(long, env = "TIDEGATE_HEARTBEAT", hide_env_values = true, default_value = "25s", value_name = "DURATION", value_parser = values::heartbeat)]
     pub(super) heartbeat: Duration,
+    /// How hard frames are compressed for clients that negotiate permessage-deflate; 0: it is not offered
+    #[arg(long, env = "TIDEGATE_DEFLATE_LEVEL", hide_env_values = true, default_value = "6", value_name = "0-9", value_parser = clap::value_parser!(u32).range(0..=9))]
+    pub(super) deflate_level: u32,
+    /// Frames with a shorter payload are not compressed
+    #[arg(long, env = "TIDEGATE_DEFLATE_MIN", hide_env_values = true, default_value = "256B", value_name = "SIZE", value_parser = values::short)]
+    pub(super) deflate_min: usize,
 }
 
 /// When the first item after a quiet window leaves.
@@ -121,6 +127,8 @@ impl Flow {
         };
         settings.drain = self.drain;
         settings.heartbeat = self.heartbeat;
+        settings.deflate_level = self.deflate_level;
+        settings.deflate_bytes_min = self.deflate_min;
         settings.slow = match self.slow {
             Slow::Close => ::gateway::Slow::Close,
             Slow::Drop => ::gateway::Slow::Drop,

@@ -49,11 +49,18 @@ fn within(text: &str, range: RangeInclusive<Duration>) -> Result<Duration, Strin
 
 /// A size in bytes, 1 KiB to 1 GiB.
 pub(super) fn size(text: &str) -> Result<usize, String> {
-    let size: bytesize::ByteSize = text.parse().map_err(|_| "sizes are written 64KiB, 1MiB".to_owned())?;
-    match usize::try_from(size.as_u64()) {
-        Ok(size @ 1024..=0x4000_0000) => Ok(size),
-        _ => Err("it must be from 1KiB to 1GiB".to_owned()),
-    }
+    bytes(text, 1024..=0x4000_0000)
+        .ok_or_else(|| "it must be from 1KiB to 1GiB, written 64KiB, 1MiB".to_owned())
+}
+
+/// The length of a message, 0 to 1 MiB.
+pub(super) fn short(text: &str) -> Result<usize, String> {
+    bytes(text, 0..=0x10_0000).ok_or_else(|| "it must be from 0 to 1MiB, written 256B, 4KiB".to_owned())
+}
+
+fn bytes(text: &str, range: RangeInclusive<usize>) -> Option<usize> {
+    let size: bytesize::ByteSize = text.parse().ok()?;
+    usize::try_from(size.as_u64()).ok().filter(|size| range.contains(size))
 }
 
 /// An address to listen on, `address:port`.
@@ -118,6 +125,7 @@ mod tests {
         assert_eq!(window("250ms"), Ok(Duration::from_millis(250)));
         assert_eq!(drain("5m"), Ok(secs(300)));
         assert_eq!(size("64KiB"), Ok(65_536));
+        assert_eq!((short("256B"), short("0"), short("1000")), (Ok(256), Ok(0), Ok(1000)));
         assert_eq!(listen("localhost:1"), Ok(SocketAddr::from(([127, 0, 0, 1], 1))));
         assert_eq!(client_url("wss://a.b/").as_deref(), Ok("wss://a.b"));
         assert_eq!(host_port("[::1]:7201").as_deref(), Ok("[::1]:7201"));
@@ -132,6 +140,7 @@ mod tests {
             (heartbeat("0").unwrap_err(), "from 100ms"),
             (size("0").unwrap_err(), "from 1KiB"),
             (size("many").unwrap_err(), "64KiB"),
+            (short("2MiB").unwrap_err(), "to 1MiB"),
             (listen("7200").unwrap_err(), "address:port"),
             (host("example.com").unwrap_err(), "IP address"),
             (host_port("gw").unwrap_err(), "host:port"),

@@ -131,6 +131,30 @@ describe("one process, as `tidegate dev` starts it", { timeout: 120_000 }, () =>
     assert.match(await visit.page.getByTestId("answer").innerText(), /"accepted": 2/);
   });
 
+  test("Chromium agrees on compression and reads what is compressed", async () => {
+    const gateway = dev.printed.match(/ws:\/\/127\.0\.0\.1:\d+\/ws/)[0];
+    const data = JSON.stringify("compressed once for all ".repeat(40));
+    const seen = visit.page.evaluate(([to]) => new Promise((resolve, reject) => {
+      const socket = new WebSocket(`${to}?room=deflate`);
+      socket.onerror = () => reject(new Error("no connection"));
+      socket.onmessage = (message) => {
+        // Long enough to be compressed by the browser, too, and understood.
+        if (JSON.parse(message.data).cmd === "hello") socket.send(JSON.stringify({ seq: "1", cmd: "join", data: { room: "deflate".repeat(20) } }));
+        else if (JSON.parse(message.data).cmd === "join") window.deflateJoined = message.data;
+        else resolve({ extensions: socket.extensions, text: message.data });
+      };
+    }), [gateway]);
+    await visit.page.waitForFunction(() => window.deflateJoined);
+    assert.match(await visit.page.evaluate(() => window.deflateJoined), /"code":200/);
+    const pushed = await fetch(`${url}/v1/push`, {
+      method: "POST", headers: { "content-type": "application/json" }, body: `{"to":{"room":"deflate"},"data":${data}}`,
+    });
+    assert.equal(pushed.status, 202);
+    const { extensions, text } = await seen;
+    assert.match(extensions, /^permessage-deflate/);
+    assert.equal(text, `{"cmd":"push","items":[{"room":"deflate","data":${data}}]}`);
+  });
+
   test("a push to a room shows where that room was joined", async () => {
     await visit.column(1).getByTestId("join-room").fill("side room");
     await visit.column(1).getByTestId("join").click();

@@ -12,6 +12,7 @@ import urllib.error
 import urllib.request
 
 import websockets
+from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
 
 BINARY = os.environ.get(
     "TIDEGATE_BIN", os.path.join(os.path.dirname(__file__), "../../../target/release/tidegate")
@@ -36,6 +37,7 @@ class Cluster:
                 raise AssertionError(f"it ended before READY:\n{said}")
             said += line
         self.gateways = re.findall(r"(ws://[^/\s]+)", said)
+        self.ops = re.findall(r"clients ws://\S+ .* ops (http://\S+)", said)
         self.api = re.search(r"(http://[^/\s]+)/v1/push", said).group(1)
         return self
 
@@ -49,6 +51,10 @@ class Cluster:
             raise
         finally:
             self.process.stdout.close()
+
+    def status(self, gateway):
+        with urllib.request.urlopen(self.ops[gateway] + "/statusz", timeout=PATIENCE) as answer:
+            return json.load(answer)
 
     def push(self, body):
         request = urllib.request.Request(
@@ -128,6 +134,51 @@ class Foreign(unittest.TestCase):
 
             self.assertIsNone(cluster.process.poll())
         self.assertEqual(cluster.code, 0, "SIGTERM ends it well")
+
+    def test_python_clients_share_what_is_compressed_once(self):
+        asyncio.run(self.compresses())
+
+    async def compresses(self):
+        item = {"symbol": "BTC-USD", "bid": "94213.10", "ask": "94218.20", "high": "95120.00", "low": "93010.50"}
+        narrow = ClientPerMessageDeflateFactory(server_max_window_bits=10, client_max_window_bits=9)
+        with Cluster() as cluster:
+            url = f"{cluster.gateways[0]}/ws?room=r"
+            async with (
+                websockets.connect(url) as one,
+                websockets.connect(url) as two,
+                websockets.connect(url, compression=None, extensions=[narrow]) as three,
+                websockets.connect(url, compression=None) as plain,
+            ):
+                for client, agreed in ((one, True), (two, True), (three, True), (plain, False)):
+                    answer = client.response.headers.get("Sec-WebSocket-Extensions", "")
+                    self.assertEqual("permessage-deflate" in answer, agreed, answer)
+                    self.assertEqual(bool(client.protocol.extensions), agreed)
+                    await asyncio.wait_for(client.recv(), PATIENCE)
+                self.assertIn("server_max_window_bits=10", three.response.headers["Sec-WebSocket-Extensions"])
+
+                data = [{**item, "n": n} for n in range(10)]
+                body = json.dumps({"to": {"room": "r"}, "data": data})
+                status, answer = await asyncio.to_thread(cluster.push, body)
+                self.assertEqual((status, answer["matched"]), (202, 4))
+                for client in (one, two, three, plain):
+                    items, _ = await next_push(client)
+                    self.assertEqual(items, [{"room": "r", "data": data}])
+                # One compression of the frame for each kind of window, however many clients.
+                deflate = (await asyncio.to_thread(cluster.status, 0))["deflate"]
+                self.assertEqual((deflate["handshakes"], deflate["frames"]), (3, 2))
+                self.assertLess(deflate["bytesAfter"], deflate["bytesBefore"] * 0.25)
+
+                # What Python sends is compressed too.
+                for client in (one, three):
+                    await client.send('{"seq":"7","cmd":"join","data":{"room":"' + "long" * 60 + '"}}')
+                    reply = json.loads(await asyncio.wait_for(client.recv(), PATIENCE))
+                    self.assertEqual((reply["seq"], reply["response"]["code"]), ("7", 200))
+                # A megabyte of one letter is some hundred bytes on the wire, and too much here.
+                await one.send("x" * 1_000_000)
+                with self.assertRaises(websockets.ConnectionClosed) as closed:
+                    await asyncio.wait_for(one.recv(), PATIENCE)
+                self.assertEqual(closed.exception.rcvd.code, 1009)
+            self.assertIsNone(cluster.process.poll())
 
     def test_a_mistake_is_answered_with_a_problem_that_says_what_to_change(self):
         with Cluster() as cluster:

@@ -43,6 +43,8 @@ fn usage_errors_are_2_and_say_what_was_meant() {
         (&["gateway", "--insecure", "--window-mode", "leadign"], "'leading'"),
         (&["gateway", "--insecure", "--merger-bytes", "0"], "from 1KiB"),
         (&["gateway", "--insecure", "--heartbeat", "0"], "from 100ms"),
+        (&["gateway", "--insecure", "--deflate-level", "10"], "0..=9"),
+        (&["dev", "--deflate-min", "2MiB"], "from 0 to 1MiB"),
         (&["gateway", "--insecure", "--max-connections", "0"], "0 is not in 1.."),
         (&["gateway", "--insecure", "--listen", "7200"], "address:port"),
         (&["logic", "--insecure", "--gateway", "gw"], "host:port"),
