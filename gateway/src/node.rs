@@ -10,6 +10,7 @@ use common::metrics::Metrics;
 use common::shutdown::{JOIN_TIME_MAX, Shutdown};
 use common::tasks::Tasks;
 use common::{accept as listening, ops};
+use socket2::SockRef;
 use tokio::net::TcpListener;
 
 use crate::bucket::Local;
@@ -83,6 +84,8 @@ impl Node {
     #[allow(clippy::unused_async)]
     pub async fn bind(settings: Settings) -> io::Result<Self> {
         let clients = listening::bind(settings.listen)?;
+        // Accepted sockets inherit it.
+        SockRef::from(&clients).set_send_buffer_size(settings.send_buffer_bytes)?;
         let ingress = listening::bind(settings.ingress)?;
         let ops = listening::bind(settings.ops)?;
         let addresses = [clients.local_addr()?, ingress.local_addr()?, ops.local_addr()?];

@@ -61,6 +61,9 @@ pub struct Settings {
     pub silence_max: Duration,
     /// Bytes that may wait for one client.
     pub outbox_bytes_max: usize,
+    /// Bytes that the kernel may hold for one client (`SO_SNDBUF`, of which it takes twice as much, socket(7)).
+    /// Left to itself it takes up to 4 MiB (`tcp_wmem`) for one who reads nothing, sixteen outboxes.
+    pub send_buffer_bytes: usize,
     /// Writing threads; 0: the lanes write themselves.
     pub workers: usize,
     /// A handshake must be complete in this time.
@@ -94,6 +97,7 @@ impl Default for Settings {
             heartbeat: Duration::from_secs(25),
             silence_max: Duration::from_secs(60),
             outbox_bytes_max: 256 * 1024,
+            send_buffer_bytes: 64 * 1024,
             workers: std::thread::available_parallelism().map_or(1, usize::from),
             handshake_time_max: Duration::from_secs(5),
             merger_bytes_max: 64 * 1024 * 1024,

@@ -87,6 +87,7 @@ impl ops::Status for Status {
             "limits": {
                 "maxConnections": settings.max_connections,
                 "outboxBytes": settings.outbox_bytes_max,
+                "sendBufferBytes": settings.send_buffer_bytes,
                 "mergerBytes": settings.merger_bytes_max,
                 "windowMs": settings.window.as_millis() as u64,
                 "windowMode": match settings.window_mode {

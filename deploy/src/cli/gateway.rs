@@ -57,6 +57,9 @@ pub(crate) struct Args {
     /// Bytes that may wait for one client
     #[arg(long, env = "TIDEGATE_OUTBOX", hide_env_values = true, default_value = "256KiB", value_name = "SIZE", value_parser = values::size)]
     outbox: usize,
+    /// Bytes that the kernel may hold for one client, beside its outbox; it takes twice that for its own needs
+    #[arg(long, env = "TIDEGATE_SEND_BUFFER", hide_env_values = true, default_value = "64KiB", value_name = "SIZE", value_parser = values::size)]
+    send_buffer: usize,
     /// Bytes that may wait for their window; past it they leave early, and logic waits until they have
     #[arg(long, env = "TIDEGATE_MERGER_BYTES", hide_env_values = true, default_value = "64MiB", value_name = "SIZE", value_parser = values::size)]
     merger_bytes: usize,
@@ -173,6 +176,7 @@ impl Args {
             open: self.insecure,
             outbox_bytes_max: self.outbox,
             merger_bytes_max: self.merger_bytes,
+            send_buffer_bytes: self.send_buffer,
             silence_max: self.silence,
             handshake_time_max: self.handshake,
             ..Default::default()

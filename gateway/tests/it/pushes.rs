@@ -153,7 +153,8 @@ async fn drown(slow: Slow) -> (Client, Client, crate::node::Gateway) {
     let big = format!("\"{}\"", "x".repeat(60_000));
     let mut last = 0;
     while gateway.status("/items/dropped/slow").await == 0 {
-        assert!(last < 1000, "a socket's buffers end somewhere");
+        // 3 MB: outbox, send buffer and the client's receive buffer. Without a bound of ours it is 4.8 MB.
+        assert!(last < 50, "the kernel holds little for one who does not read");
         for _ in 0..10 {
             last = logic.push(to_room("r"), &big).await;
         }
