@@ -45,18 +45,35 @@ struct Link {
     outgoing: Arc<Outgoing>,
 }
 
-/// Takes links until the node stops.
-pub(crate) async fn run(listener: TcpListener, secret: Option<Secret>, parts: Arc<Parts>) {
+/// Takes links until the node stops, on a thread of its own with a runtime of its own. A delivery wakes the
+/// connection, which wakes its stream, which wakes the receipts: between the threads of a shared runtime each of
+/// these may be a system call and a switch, here they are turns of one loop. And a storm of clients leaves the
+/// links their turn.
+///
+/// # Panics
+/// If the operating system has no event queue for us.
+pub(crate) fn run_thread(listener: std::net::TcpListener, secret: Option<Secret>, parts: Arc<Parts>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.expect("an event queue at the start of a node");
+    runtime.block_on(async {
+        let listener = TcpListener::from_std(listener).expect("it was bound as ours are");
+        run(listener, secret, parts).await;
+    });
+}
+
+async fn run(listener: TcpListener, secret: Option<Secret>, parts: Arc<Parts>) {
     let places = Arc::new(Semaphore::new(LINKS_MAX));
     let secret = Arc::new(secret);
+    let mut links = JoinSet::new();
     loop {
-        let Ok(place) = places.clone().acquire_owned().await else { return };
-        let Some(accepted) = parts.shutdown.or_stopped(accept::next(&listener)).await else { return };
+        while links.try_join_next().is_some() {}
+        let Ok(place) = places.clone().acquire_owned().await else { break };
+        let Some(accepted) = parts.shutdown.or_stopped(accept::next(&listener)).await else { break };
         match accepted {
             Accepted::Exhausted(error) => tracing::warn!(%error, "out of descriptors: new links wait"),
             Accepted::Connection(stream, peer) => {
                 let (parts, secret) = (parts.clone(), secret.clone());
-                parts.tasks.clone().spawn(async move {
+                links.spawn(async move {
                     let _place = place;
                     let link = Arc::new(Link::new(parts.clone()));
                     // Boxed: an HTTP/2 connection is large, and there are few.
@@ -70,6 +87,8 @@ pub(crate) async fn run(listener: TcpListener, secret: Option<Secret>, parts: Ar
             }
         }
     }
+    // They have heard that the node stops, too.
+    while links.join_next().await.is_some() {}
 }
 
 impl Link {

@@ -29,7 +29,8 @@ use crate::{accept, announce, drain, ingress};
 pub struct Node {
     settings: Settings,
     clients: TcpListener,
-    ingress: TcpListener,
+    /// Not yet any runtime's: the ingress has its own.
+    ingress: std::net::TcpListener,
     ops: TcpListener,
     addresses: [SocketAddr; 3],
 }
@@ -86,7 +87,7 @@ impl Node {
         let clients = listening::bind(settings.listen)?;
         // Accepted sockets inherit it.
         SockRef::from(&clients).set_send_buffer_size(settings.send_buffer_bytes)?;
-        let ingress = listening::bind(settings.ingress)?;
+        let ingress = listening::bind(settings.ingress)?.into_std()?;
         let ops = listening::bind(settings.ops)?;
         let addresses = [clients.local_addr()?, ingress.local_addr()?, ops.local_addr()?];
         Ok(Self { settings, clients, ingress, ops, addresses })
@@ -136,7 +137,10 @@ impl Node {
         let status = Arc::new(Status::new(parts.clone()));
         tasks.essential("ops port", ops::serve(self.ops, metrics, status, tasks.clone(), shutdown.clone()));
         let secret = parts.settings.link_secret.clone();
-        tasks.essential("ingress", ingress::run(self.ingress, secret, parts.clone()));
+        {
+            let (listener, parts) = (self.ingress, parts.clone());
+            tasks.essential_thread("ingress", move || ingress::run_thread(listener, secret, parts));
+        }
         tasks.essential("accept loop", accept::run(self.clients, parts.clone()));
         for url in &parts.settings.announce {
             tasks.essential("announcement", announce::run(url.clone(), ingress, parts.clone()));
