@@ -1,0 +1,271 @@
+//! What a delivered frame costs the gateway, as a ratio of what a bare `send` of as many bytes costs.
+//!
+//! Clients are those of the load tool, and verify. Counted is what the gateway's threads spend from the first
+//! push until all has arrived (kernel included), less what the same connections cost idle just before: links,
+//! merging, encoding, receipts and all. The floor has as many connections, frames as long, as often.
+
+use std::time::{Duration, Instant};
+
+use loadtest::{KernelCounters, floor};
+
+use crate::load::{Generator, Load, Outcome, Stage};
+use crate::process::{Cluster, Node, pause};
+use crate::table::{Bound, Row, median, number};
+use crate::{Bench, Case};
+
+/// How often the end of a run is looked for: what is spent after it, up to this, counts too much.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+/// After the last greeting, before what idle clients cost is measured.
+const CALM: Duration = Duration::from_millis(300);
+
+/// A size beyond one process: 16,666 clients for each of six gateways and six generators.
+const MANY: u32 = 100_000;
+const MANY_PROCESSES: u32 = 6;
+
+/// From the last greeting of one generator to its first push: meanwhile the others connect theirs.
+const MANY_SETTLE: Duration = Duration::from_secs(15);
+
+/// A round of these takes more than a minute.
+const MANY_ROUNDS_MAX: usize = 3;
+
+/// Who gets what.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Shape {
+    /// All in one room, so many items a frame.
+    Broadcast(u32),
+    /// So many rooms, an item for each room a window.
+    Rooms(u32),
+    /// An item to one user at a time.
+    Unicast,
+}
+
+/// What a run of the gateway found.
+pub(crate) struct Cost {
+    /// µs a frame, less the idle cost.
+    pub(crate) net: f64,
+    /// µs a frame, all of it.
+    pub(crate) gross: f64,
+    pub(crate) frames: f64,
+    pub(crate) items: f64,
+    pub(crate) writes: f64,
+    pub(crate) bytes: f64,
+    pub(crate) secs: f64,
+    pub(crate) faults: Vec<String>,
+}
+
+/// Counters of push frames: frames, items, writes, bytes.
+pub(crate) struct Marks(pub(crate) [f64; 4]);
+
+impl Marks {
+    pub(crate) fn of(gateway: &Node) -> Result<Self, String> {
+        let metrics = gateway.metrics()?;
+        let names = ["frames_written_total", "items_written_total", "writes_total", "write_bytes_total"];
+        Ok(Self(names.map(|name| metrics.get(name).copied().unwrap_or(f64::NAN))))
+    }
+}
+
+/// One run on a cluster of its own.
+pub(crate) fn run(flags: &[&str], load: impl Fn(&Cluster) -> Load) -> Result<(Cost, Outcome), String> {
+    run_then(flags, load, |_| Ok(()))
+}
+
+/// The same, with a last look at the cluster.
+pub(crate) fn run_then(
+    flags: &[&str],
+    load: impl Fn(&Cluster) -> Load,
+    look: impl FnOnce(&Cluster) -> Result<(), String>,
+) -> Result<(Cost, Outcome), String> {
+    let cluster = Cluster::start(flags)?;
+    let mut generator = Generator::start(&load(&cluster))?;
+    let cost = watch(&cluster.gateway, &mut generator)?;
+    let outcome = generator.outcome()?;
+    look(&cluster)?;
+    let faults = [outcome.faults(), cost.faults.clone()].concat();
+    Ok((Cost { faults, ..cost }, outcome))
+}
+
+/// Watches a gateway through the run of a generator.
+pub(crate) fn watch(gateway: &Node, generator: &mut Generator) -> Result<Cost, String> {
+    generator.reached(Stage::Connected)?;
+    pause(CALM);
+    let kernel = KernelCounters::now();
+    let before = Marks::of(gateway)?;
+    let (idle, idle_since) = (gateway.cpu_us()?, Instant::now());
+    generator.reached(Stage::Publishing)?;
+    let (busy, busy_since) = (gateway.cpu_us()?, Instant::now());
+    let idle = (busy - idle) / (busy_since - idle_since).as_secs_f64();
+    generator.reached(Stage::Draining)?;
+    let mut end = (gateway.cpu_us()?, Instant::now());
+    generator.watching(Stage::Judging, LOOK_EVERY, |_| {
+        end = (gateway.cpu_us()?, Instant::now());
+        Ok(())
+    })?;
+    let secs = (end.1 - busy_since).as_secs_f64();
+    let faults = KernelCounters::now().since(kernel).faults();
+    let after = Marks::of(gateway)?;
+    let [frames, items, writes, bytes] = std::array::from_fn(|at| after.0[at] - before.0[at]);
+    let gross = end.0 - busy;
+    let net = gross - idle * secs;
+    Ok(Cost { net: net / frames, gross: gross / frames, frames, items, writes, bytes, secs, faults })
+}
+
+impl Shape {
+    fn name(self) -> String {
+        match self {
+            Self::Broadcast(items) => format!("one room ×{items}"),
+            Self::Rooms(rooms) => format!("{} rooms", number(f64::from(rooms))),
+            Self::Unicast => "unicast".into(),
+        }
+    }
+
+    /// The load of it, when a window is so long.
+    fn load(self, cluster: &Cluster, clients: u32, window: Duration, publish: Duration) -> Load {
+        let base = Load { publish, ..Load::on(cluster, clients) };
+        let a_window = 1.0 / window.as_secs_f64();
+        match self {
+            // One item a frame: the next comes when the window of the last is surely over.
+            Self::Broadcast(1) => Load { rate: a_window / 1.25, ..base },
+            Self::Broadcast(items) => Load { rate: a_window * f64::from(items), ..base },
+            Self::Rooms(rooms) => Load { rooms, in_turn: true, rate: a_window * f64::from(rooms), ..base },
+            Self::Unicast => Load { mix: "user=1".into(), in_turn: true, rate: UNICAST_RATE, ..base },
+        }
+    }
+}
+
+/// Pushes a second to one user each: what logic and load tool manage beside the gateway on two cores.
+const UNICAST_RATE: f64 = 4_000.0;
+
+/// The rows of one number of connections: in each round each shape once, each with a floor of its own length.
+pub(crate) fn rows(bench: &Bench, clients: u32, shapes: &[Shape]) -> Result<Vec<Row>, String> {
+    let (window, publish) = if bench.full {
+        (Duration::from_secs(1), Duration::from_secs(10))
+    } else {
+        (Duration::from_millis(250), Duration::from_millis(1_300))
+    };
+    let mut rounds: Vec<Vec<(Cost, floor::Report)>> = shapes.iter().map(|_| Vec::new()).collect();
+    let window_flag = humantime::format_duration(window).to_string();
+    for _ in 0..bench.rounds {
+        for (shape, rounds) in shapes.iter().zip(&mut rounds) {
+            let (cost, _) =
+                run(&["--window", &window_flag], |cluster| shape.load(cluster, clients, window, publish))?;
+            let floor = floor::run(&like(&cost, clients)).map_err(|error| error.to_string())?;
+            bench.say(&format!(
+                "{} {}: {:.2} µs ({:.2} gross), floor {:.2}, receive {:.2}; {} frames, {:.1} items each, {} B, {} writes, {:.1} s",
+                clients, shape.name(), cost.net, cost.gross, floor.send_cpu_us, floor.receive_cpu_us, cost.frames,
+                cost.items / cost.frames, (cost.bytes / cost.frames).round(), cost.writes, cost.secs
+            ));
+            rounds.push((cost, floor));
+        }
+    }
+    Ok(shapes.iter().zip(rounds).map(|(shape, rounds)| row(*shape, clients, &rounds)).collect())
+}
+
+/// Connections that no single process may hold, on several gateways at once, each with a generator of its own.
+fn many(bench: &Bench) -> Result<Vec<Row>, String> {
+    let (window, publish) = (Duration::from_secs(2), Duration::from_secs(20));
+    let mut rounds = Vec::new();
+    for _ in 0..bench.rounds.min(MANY_ROUNDS_MAX) {
+        let mut clusters = Vec::new();
+        for _ in 0..MANY_PROCESSES {
+            clusters.push(Cluster::start(&["--window", &humantime::format_duration(window).to_string()])?);
+        }
+        let mut generators = Vec::new();
+        for cluster in &clusters {
+            let load = Shape::Broadcast(1).load(cluster, MANY / MANY_PROCESSES, window, publish);
+            let load = Load { settle: MANY_SETTLE, connect_rate: 2_000, ..load };
+            generators.push(Generator::start(&load)?);
+        }
+        // Each is watched by a thread: they come to their stages at the same time.
+        let costs: Result<Vec<Cost>, String> = std::thread::scope(|scope| {
+            let pairs = clusters.iter().zip(&mut generators);
+            let watches: Vec<_> = pairs
+                .map(|(cluster, generator)| scope.spawn(|| watch(&cluster.gateway, generator)))
+                .collect();
+            watches.into_iter().map(|watch| watch.join().map_err(|_| "a watch panicked")?).collect()
+        });
+        let mut cost = together(&costs?);
+        for generator in generators {
+            cost.faults.extend(generator.outcome()?.faults());
+        }
+        drop(clusters);
+        let floor = floor::run(&like(&cost, MANY / MANY_PROCESSES * MANY_PROCESSES));
+        rounds.push((cost, floor.map_err(|error| error.to_string())?));
+    }
+    Ok(vec![row(Shape::Broadcast(1), MANY, &rounds)])
+}
+
+/// What several gateways cost together.
+fn together(costs: &[Cost]) -> Cost {
+    let sum = |of: fn(&Cost) -> f64| costs.iter().map(of).sum::<f64>();
+    let frames = sum(|cost| cost.frames);
+    Cost {
+        net: sum(|cost| cost.net * cost.frames) / frames,
+        gross: sum(|cost| cost.gross * cost.frames) / frames,
+        frames,
+        items: sum(|cost| cost.items),
+        writes: sum(|cost| cost.writes),
+        bytes: sum(|cost| cost.bytes),
+        secs: costs.iter().map(|cost| cost.secs).fold(0.0, f64::max),
+        faults: costs.iter().flat_map(|cost| cost.faults.clone()).collect(),
+    }
+}
+
+/// The floor that a run is compared with: as many connections, frames as long, as often.
+pub(crate) fn like(cost: &Cost, clients: u32) -> floor::Plan {
+    let rounds = (cost.frames / f64::from(clients)).round().max(1.0);
+    floor::Plan {
+        connections: clients,
+        bytes: (cost.bytes / cost.frames).round() as usize,
+        rounds: rounds as u32,
+        every: Duration::from_secs_f64(cost.secs / rounds),
+        ..floor::Plan::default()
+    }
+}
+
+/// Why a floor may not be quoted.
+pub(crate) fn floor_faults(floor: &floor::Report) -> Vec<String> {
+    floor.invalid.iter().map(|why| format!("floor: {why}")).collect()
+}
+
+fn row(shape: Shape, clients: u32, rounds: &[(Cost, floor::Report)]) -> Row {
+    let of = |figure: fn(&(Cost, floor::Report)) -> f64| median(rounds.iter().map(figure));
+    let ratio = of(|(cost, floor)| cost.net / floor.send_cpu_us);
+    let ratios: Vec<_> =
+        rounds.iter().map(|(cost, floor)| format!("{:.2}", cost.net / floor.send_cpu_us)).collect();
+    let note = format!(
+        "{:.1} items and {} bytes a frame, {:.2} frames a write; idle cost not subtracted {} µs a frame; rounds {}",
+        of(|(cost, _)| cost.items / cost.frames),
+        number(of(|(cost, _)| cost.bytes / cost.frames).round()),
+        of(|(cost, _)| cost.frames / cost.writes),
+        number(of(|(cost, _)| cost.gross)),
+        ratios.join(" "),
+    );
+    let faults =
+        rounds.iter().flat_map(|(cost, floor)| cost.faults.iter().cloned().chain(floor_faults(floor)));
+    Row::ratio(
+        format!("gateway CPU a frame, {} connections, {}", number(f64::from(clients)), shape.name()),
+        Bound::AtMost(1.08, 1.20),
+        (of(|(cost, _)| cost.net), of(|(_, floor)| floor.send_cpu_us)),
+        ratio,
+        "µs",
+    )
+    .note(note)
+    .faults(faults.collect())
+}
+
+/// The cases of this file.
+pub(crate) fn cases() -> Vec<Case> {
+    use Shape::{Broadcast, Rooms, Unicast};
+    let all = [Broadcast(1), Rooms(1_000), Unicast, Broadcast(10), Broadcast(100)];
+    let case = |name: &str, full_only: bool, clients: u32, shapes: Vec<Shape>| {
+        Case::new(name, full_only, move |bench| rows(bench, clients, &shapes))
+    };
+    let mut cases = vec![case("cpu-1k-broadcast", false, 1_000, vec![Broadcast(1)])];
+    for (name, shape) in ["broadcast", "rooms", "unicast", "x10", "x100"].iter().zip(all) {
+        cases.push(case(&format!("cpu-10k-{name}"), false, 10_000, vec![shape]));
+        cases.push(case(&format!("cpu-19k-{name}"), true, 19_000, vec![shape]));
+    }
+    cases.push(Case::new("cpu-100k-broadcast", true, many));
+    cases
+}
