@@ -15,6 +15,11 @@ use crate::connection::Connection;
 use crate::directory::{Directory, Group};
 use crate::routes::Routes;
 
+/// Connections that follow each other into one bucket. A sweep walks a bucket in order, and a kernel that sends to
+/// sockets in the order in which it made them takes a tenth less time than to every 64th of them. 64 × 256 = 16,384
+/// connections fill all buckets once; 10,000 are in 40 of them, which is work enough for the workers.
+const NEIGHBOURS: usize = 256;
+
 /// Who a connection belongs to, as far as is known.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Identity {
@@ -67,7 +72,7 @@ impl Registry {
         rooms: &[String],
         make: impl FnOnce(Local) -> Arc<Connection>,
     ) -> Registration {
-        let number = self.next.fetch_add(1, Ordering::Relaxed) % BUCKETS;
+        let number = self.next.fetch_add(1, Ordering::Relaxed) / NEIGHBOURS % BUCKETS;
         let mut bucket = self.buckets[number].write();
         let mut connection = None;
         let local = bucket.insert(identity.app.unwrap_or(0), |local| {
