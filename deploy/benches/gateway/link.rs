@@ -13,7 +13,7 @@ use crate::table::{Bound, Row, median, number};
 use crate::{Bench, Case};
 
 /// Pushes of a batch: as many as the API takes.
-const BATCH: u32 = 1_000;
+pub(crate) const BATCH: u32 = 1_000;
 
 /// Callers beside each other.
 const CALLERS: u32 = 4;
@@ -28,21 +28,37 @@ struct Round {
     rate: f64,
 }
 
-/// As many batches one after the other, on one connection.
-fn call(address: &str, batches: u32) -> Result<(), String> {
-    let failed = |error: std::io::Error| format!("a batch to {address}: {error}");
+/// A batch of short items, each for the target that `to` names.
+fn batch(first: u32, to: &impl Fn(u32) -> String) -> String {
     let mut body = String::from("[");
-    for item in 0..BATCH {
-        let comma = if item == 0 { "" } else { "," };
-        write!(body, r#"{comma}{{"to":{{"room":"r"}},"data":{{"n":{item},"pad":"0123456789abcdef"}}}}"#)
+    for item in first..first + BATCH {
+        let (comma, to) = (if item == first { "" } else { "," }, to(item));
+        write!(body, r#"{comma}{{"to":{to},"data":{{"n":{item},"pad":"0123456789abcdef"}}}}"#)
             .expect("a String takes all");
     }
-    body.push(']');
+    body + "]"
+}
+
+/// So many batches, spread over callers beside each other.
+pub(crate) fn call_all(address: &str, batches: u32, to: impl Fn(u32) -> String + Sync) -> Result<(), String> {
+    std::thread::scope(|scope| {
+        let call = |part| {
+            let mine = (part..batches).step_by(CALLERS as usize);
+            call(address, mine.map(|number| batch(number * BATCH, &to)))
+        };
+        let callers: Vec<_> = (0..CALLERS).map(|part| scope.spawn(move || call(part))).collect();
+        callers.into_iter().try_for_each(|caller| caller.join().map_err(|_| "a caller panicked")?)
+    })
+}
+
+/// Batches one after the other, on one connection.
+fn call(address: &str, batches: impl Iterator<Item = String>) -> Result<(), String> {
+    let failed = |error: std::io::Error| format!("a batch to {address}: {error}");
     let head = "POST /v1/push/batch HTTP/1.1\r\nContent-Type: application/json\r\n";
-    let request = format!("{head}Host: {address}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
     let mut stream = BufReader::new(TcpStream::connect(address).map_err(failed)?);
     stream.get_ref().set_nodelay(true).map_err(failed)?;
-    for _ in 0..batches {
+    for body in batches {
+        let request = format!("{head}Host: {address}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
         stream.get_mut().write_all(request.as_bytes()).map_err(failed)?;
         let (mut line, mut status, mut length) = (String::new(), String::new(), 0);
         while line != "\r\n" {
@@ -72,13 +88,9 @@ fn round(cluster: &Cluster, batches: u32) -> Result<Round, String> {
     let [_, before, ..] = Marks::of(gateway)?.0;
     let begun = Instant::now();
     let (gateway_cpu, logic_cpu) = (gateway.cpu_us()?, logic.cpu_us()?);
-    std::thread::scope(|scope| {
-        let callers: Vec<_> =
-            (0..CALLERS).map(|_| scope.spawn(|| call(&logic.main, batches / CALLERS))).collect();
-        callers.into_iter().try_for_each(|caller| caller.join().map_err(|_| "a caller panicked")?)
-    })?;
+    call_all(&logic.main, batches, |_| r#"{"room":"r"}"#.to_owned())?;
     let secs = begun.elapsed().as_secs_f64();
-    let wanted = f64::from(batches / CALLERS * CALLERS * BATCH);
+    let wanted = f64::from(batches * BATCH);
     while Marks::of(gateway)?.0[1] - before < wanted {
         if begun.elapsed().as_secs_f64() - secs > ARRIVE_TIME_MAX.as_secs_f64() {
             return Err("items that were accepted did not reach the member".into());

@@ -10,7 +10,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
 
 use common::shutdown::Shutdown;
-use loadtest::{Order, Phase, Plan, Progress};
+use loadtest::{Order, Phase, Plan, Progress, Verify};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -28,6 +28,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(5);
 pub(crate) struct Load {
     pub(crate) gateway: String,
     pub(crate) logic: String,
+    /// Others publish too: their items are passed over.
+    pub(crate) shared: bool,
     /// In front of the names of rooms and users, where several generators share a cluster.
     pub(crate) prefix: String,
     pub(crate) clients: u32,
@@ -55,6 +57,7 @@ impl Load {
         Self {
             gateway: format!("ws://{}", cluster.gateway.main),
             logic: format!("http://{}", cluster.logic.main),
+            shared: false,
             prefix: String::new(),
             clients,
             rooms: 1,
@@ -79,6 +82,7 @@ impl Load {
             clients: self.clients,
             gateways: vec![self.gateway],
             logics: vec![self.logic],
+            verify: if self.shared { Verify::Shared } else { Verify::Strict },
             prefix: self.prefix,
             rooms: self.rooms,
             rooms_per_client: 1,

@@ -20,6 +20,7 @@ mod process;
 mod raw;
 mod slow;
 mod table;
+mod unicast;
 mod window;
 
 use std::process::{Command, ExitCode};
@@ -117,6 +118,7 @@ fn main() -> ExitCode {
     let wanted: Vec<_> = words.iter().filter(|word| **word != "full").collect();
     let cases: Vec<Case> = [
         cpu::cases(),
+        unicast::cases(),
         memory::cases(),
         arrivals::cases(),
         overload::cases(),
