@@ -162,9 +162,9 @@ fn command(cluster: &Cluster, empty: Memory) -> Result<Memory, String> {
     pause(SETTLE);
     let after = gateway.memory()?;
     let (all, some) = (f64::from(CLIENTS), f64::from(COMMANDERS));
-    // What commands left behind is scaled to all clients, on top of the clients without the commanders.
+    // What the allocator gives back meanwhile is no gain of commands. What they left behind is scaled to all clients, on top of the clients without the commanders.
     let as_if = |empty: f64, before: f64, after: f64| {
-        empty + (before - empty) * all / (all + some) + (after - before) * all / some
+        empty + (before - empty) * all / (all + some) + (after - before).max(0.0) * all / some
     };
     Ok(Memory {
         rss: as_if(empty.rss, before.rss, after.rss),
