@@ -284,7 +284,7 @@ impl Connection {
             }
             let mut slices = [IoSlice::new(&[]); SLICES_MAX];
             let used = queue.slices(&mut slices);
-            match self.transport.try_write_vectored(&slices[..used]) {
+            match self.transport.try_write_blocked(&slices[..used]) {
                 Ok(written) => queue.written(written),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(_) => return self.end(outbox),
