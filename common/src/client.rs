@@ -15,6 +15,9 @@ use crate::nearest::nearest;
 /// Version of this protocol, said in the hello.
 pub const VERSION: u32 = 1;
 
+/// Longest `seq` of a command, and how much of an unknown command's name is said again.
+const ECHO_BYTES_MAX: usize = 64;
+
 /// What every push frame begins with; the items follow, separated by commas, then [`PUSH_END`].
 pub const PUSH_START: &[u8] = br#"{"cmd":"push","items":["#;
 
@@ -100,6 +103,12 @@ pub enum Seq {
     Number(u64),
 }
 
+impl Seq {
+    fn is_short(&self) -> bool {
+        !matches!(self, Self::Text(text) if text.len() > ECHO_BYTES_MAX)
+    }
+}
+
 /// What a client sent, with the number it wants in the reply.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Numbered<T> {
@@ -148,8 +157,12 @@ impl Command {
     /// # Errors
     /// [`Refused`], with the message's `seq` where it could be read.
     pub fn parse(text: &str) -> Result<Numbered<Self>, Numbered<Refused>> {
-        let refuse = |seq, cmd: &str, reason: String| {
-            Err(Numbered { seq, body: Refused { code: 400, cmd: cmd.to_owned(), reason } })
+        // What is given back is bounded: a few compressed bytes may say 64 KiB, and would be answered with as many.
+        let refuse = |seq: Option<Seq>, cmd: &str, reason: String| {
+            let seq = seq.filter(Seq::is_short);
+            let cmd = cmd[..cmd.floor_char_boundary(ECHO_BYTES_MAX)].to_owned();
+            let reason = reason[..reason.floor_char_boundary(4 * ECHO_BYTES_MAX)].to_owned();
+            Err(Numbered { seq, body: Refused { code: 400, cmd, reason } })
         };
         if !json::nests_within(text.as_bytes(), JSON_DEPTH_MAX) {
             return refuse(None, "", format!("nests more than {JSON_DEPTH_MAX} deep"));
@@ -164,6 +177,10 @@ impl Command {
         match simd_json::serde::from_slice::<Envelope<'_>>(&mut copy) {
             Ok(envelope) => {
                 let seq = envelope.seq;
+                if !seq.as_ref().is_none_or(Seq::is_short) {
+                    let reason = format!("\"seq\" is at most {ECHO_BYTES_MAX} bytes");
+                    return refuse(None, &envelope.cmd, reason);
+                }
                 match Self::from_fields(&envelope.cmd, envelope.data.unwrap_or_default()) {
                     Ok(body) => Ok(Numbered { seq, body }),
                     Err(reason) => refuse(seq, &envelope.cmd, reason),
@@ -396,6 +413,23 @@ mod tests {
         let resumed = parse(r#"{"cmd":"join","data":{"room":"r","epoch":"e","offset":7}}"#).unwrap();
         let from = Some(Position { epoch: "e".into(), offset: 7 });
         assert_eq!(resumed.body, Command::Join { room: "r".into(), from });
+    }
+
+    #[test]
+    fn what_is_given_back_is_bounded() {
+        let long = "ä".repeat(30_000);
+        for text in [
+            format!(r#"{{"seq":"{long}","cmd":"heartbeat"}}"#),
+            format!(r#"{{"seq":"{long}","cmd":7}}"#),
+            format!(r#"{{"seq":"1","cmd":"{long}"}}"#),
+            format!(r#"{{"seq":"1","cmd":"join","data":{{"{long}":1}}}}"#),
+        ] {
+            let Numbered { seq, body } = parse(&text).unwrap_err();
+            let given = serde_json::to_string(&seq).unwrap().len() + body.cmd.len() + body.reason.len();
+            assert!(given < 400, "{given} bytes for {}", &text[..30]);
+        }
+        let fits = format!(r#"{{"seq":"{}","cmd":"heartbeat"}}"#, "x".repeat(64));
+        assert!(parse(&fits).is_ok());
     }
 
     #[test]

@@ -10,7 +10,7 @@ mod inflate;
 mod negotiate;
 
 pub(crate) use compress::Compressor;
-pub(crate) use inflate::{Fault, Inflater};
+pub(crate) use inflate::{Fault, compressed_bytes_max, inflate};
 pub(crate) use negotiate::negotiate;
 
 /// How far back what a client is sent may refer.

@@ -30,6 +30,9 @@ use reader::{Fault, Message, Reader};
 /// Messages that one client may have heard before others get a turn.
 const TURN_MESSAGES: usize = 32;
 
+/// The same in bytes of messages, which may be many more than were read: clients compress.
+const TURN_BYTES: usize = 64 * 1024;
+
 /// Reads that one client may have before others get a turn.
 const TURN_READS: usize = 4;
 
@@ -168,27 +171,22 @@ impl Session {
 
     /// Hears what was read. Pending: something is being done, or it is others' turn; the rest is kept.
     fn hear_all(&mut self, mut bytes: &mut [u8], context: &mut Context<'_>) -> Poll<()> {
-        for _ in 0..TURN_MESSAGES {
+        let (mut messages, mut heard) = (0, 0);
+        while messages < TURN_MESSAGES && heard < TURN_BYTES {
             if self.ending {
                 return Poll::Ready(());
             }
+            messages += 1;
             match self.reader.next(&mut bytes, self.registration.connection.deflate.is_some()) {
                 Ok(None) => return Poll::Ready(()),
-                Ok(Some(message)) => match self.hear(message) {
-                    Step::Done => {}
-                    Step::Do(doing) => {
-                        self.doing = Some(doing);
-                        if self.finish_doing(context).is_pending() {
-                            self.reader.keep(bytes);
-                            return Poll::Pending;
-                        }
+                Ok(Some(message)) => {
+                    heard += message.len();
+                    let step = self.hear(message);
+                    if self.take(step, context).is_pending() {
+                        self.reader.keep(bytes);
+                        return Poll::Pending;
                     }
-                    Step::Refuse(code, words) => self.refuse(code, &words),
-                    Step::Close(code) => {
-                        self.registration.connection.answer_close(code);
-                        self.ending = true;
-                    }
-                },
+                }
                 Err(fault) => {
                     let (code, words) = blame(fault);
                     self.refuse(code, &words);
@@ -198,6 +196,23 @@ impl Session {
         self.reader.keep(bytes);
         context.waker().wake_by_ref();
         Poll::Pending
+    }
+
+    /// Pending: a command is being carried out.
+    fn take(&mut self, step: Step, context: &mut Context<'_>) -> Poll<()> {
+        match step {
+            Step::Done => {}
+            Step::Do(doing) => {
+                self.doing = Some(doing);
+                return self.finish_doing(context);
+            }
+            Step::Refuse(code, words) => self.refuse(code, &words),
+            Step::Close(code) => {
+                self.registration.connection.answer_close(code);
+                self.ending = true;
+            }
+        }
+        Poll::Ready(())
     }
 
     fn hear(&mut self, message: Message<'_>) -> Step {

@@ -52,6 +52,10 @@ impl Drop for Outbox {
     }
 }
 
+/// What a frame costs beside its bytes: its place, and the memory of a small one of its own. Counted, or a client
+/// that pings and does not read would make us hold a hundred thousand pongs of two bytes.
+const FRAME_OVERHEAD: usize = 64;
+
 /// One frame, or what is left of it.
 #[derive(Debug)]
 pub(super) struct Queued {
@@ -71,7 +75,8 @@ impl Queued {
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     frames: VecDeque<Queued>,
-    pub(super) bytes: usize,
+    /// Bytes of all frames, with what each costs beside.
+    bytes: usize,
     /// The first frame must go: a part of it is with the kernel, or it is the answer to the handshake.
     pub(super) torn: bool,
     /// Everything waits for the hello.
@@ -86,15 +91,21 @@ impl Queue {
         self.frames.is_empty()
     }
 
+    /// Whether so many bytes more fit within a bound. One frame always does, and the answer to the handshake is none.
+    pub(super) fn fits(&self, bytes: usize, most: usize) -> bool {
+        let alone = self.frames.len() <= usize::from(self.greeting && self.torn);
+        alone || self.bytes + bytes + FRAME_OVERHEAD <= most
+    }
+
     pub(super) fn push(&mut self, frame: Queued) {
-        self.bytes += frame.bytes.len();
+        self.bytes += frame.bytes.len() + FRAME_OVERHEAD;
         self.frames.push_back(frame);
     }
 
     /// Puts the hello before all that has gathered.
     pub(super) fn greet(&mut self, hello: Bytes) {
         self.greeting = false;
-        self.bytes += hello.len();
+        self.bytes += hello.len() + FRAME_OVERHEAD;
         self.frames.insert(usize::from(self.torn), Queued { bytes: hello, tally: None });
     }
 
@@ -131,6 +142,7 @@ impl Queue {
             }
             bytes -= front.bytes.len();
             self.torn = false;
+            self.bytes -= FRAME_OVERHEAD;
             if let Some(frame) = self.frames.pop_front() {
                 frame.resolve(Outcome::Written);
             }
@@ -141,8 +153,44 @@ impl Queue {
     pub(super) fn drop_whole_frames(&mut self, outcome: Outcome) {
         let keep = usize::from(self.torn);
         for frame in self.frames.drain(keep..) {
-            self.bytes -= frame.bytes.len();
+            self.bytes -= frame.bytes.len() + FRAME_OVERHEAD;
             frame.resolve(outcome);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(length: usize) -> Queued {
+        Queued { bytes: Bytes::from(vec![b'x'; length]), tally: None }
+    }
+
+    #[test]
+    fn small_frames_count_for_what_they_cost() {
+        let mut queue = Queue::default();
+        while queue.fits(2, 256 * 1024) {
+            queue.push(frame(2));
+        }
+        assert!((3_000..5_000).contains(&queue.frames.len()), "{} pongs", queue.frames.len());
+        queue.written(3 * 2 + 1);
+        assert!(queue.torn);
+        queue.drop_whole_frames(Outcome::Slow);
+        queue.written(1);
+        assert_eq!((queue.frames.len(), queue.bytes, queue.torn), (0, 0, false));
+        assert!(queue.fits(10_000_000, 1), "one frame always fits");
+    }
+
+    #[test]
+    fn the_answer_to_the_handshake_leaves_one_frame_its_place() {
+        let mut outbox = Outbox::greeting(Bytes::from_static(b"HTTP/1.1 101"));
+        let queue = outbox.queue.as_mut().unwrap();
+        assert!(queue.fits(10_000, 1_000));
+        queue.push(frame(10_000));
+        assert!(!queue.fits(1, 1_000));
+        queue.greet(Bytes::from_static(b"hello"));
+        let order: Vec<_> = queue.frames.iter().map(|frame| frame.bytes.len()).collect();
+        assert_eq!(order, [12, 5, 10_000]);
     }
 }

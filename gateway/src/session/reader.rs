@@ -15,7 +15,7 @@ use common::limits::CLIENT_MESSAGE_BYTES_MAX;
 use tokio_tungstenite::tungstenite::protocol::frame::FrameHeader;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{CloseCode, Control, Data, OpCode};
 
-use crate::deflate::{self, Inflater};
+use crate::deflate;
 
 /// Longest header of a masked frame (RFC 6455 §5.2).
 const HEADER_BYTES_MAX: usize = 14;
@@ -32,6 +32,17 @@ pub(crate) enum Message<'a> {
     Pong,
     /// Good-bye, with its code if it gave one.
     Close(Option<u16>),
+}
+
+impl Message<'_> {
+    /// Bytes that it says.
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::Binary(bytes) | Self::Ping(bytes) => bytes.len(),
+            Self::Pong | Self::Close(_) => 0,
+        }
+    }
 }
 
 /// Why a client cannot be heard any more.
@@ -80,11 +91,11 @@ struct Open {
 #[derive(Debug)]
 struct Fragments {
     is_text: bool,
+    /// As it came: what is compressed is inflated when it is whole, so nobody makes us hold more than was sent.
     payload: Vec<u8>,
+    is_deflated: bool,
     /// So many bytes of the payload are known to be UTF-8.
     valid: usize,
-    /// Reads the payload from what comes, if that is compressed.
-    inflater: Option<Inflater>,
 }
 
 impl From<deflate::Fault> for Fault {
@@ -206,12 +217,11 @@ impl Reader {
             }
             _ => {}
         }
-        let most = match message {
-            Some(Fragments { inflater: Some(inflater), .. }) => inflater.left(),
-            Some(message) => CLIENT_MESSAGE_BYTES_MAX - message.payload.len(),
-            None if is_deflated => Inflater::compressed_bytes_max(CLIENT_MESSAGE_BYTES_MAX),
-            None => CLIENT_MESSAGE_BYTES_MAX,
+        let most = match is_deflated || message.is_some_and(|message| message.is_deflated) {
+            true => deflate::compressed_bytes_max(CLIENT_MESSAGE_BYTES_MAX),
+            false => CLIENT_MESSAGE_BYTES_MAX,
         };
+        let most = most - message.map_or(0, |message| message.payload.len());
         let left = usize::try_from(length).ok().filter(|left| *left <= most).ok_or(Fault::TooBig)?;
         Ok(Open { opcode: header.opcode, is_final: header.is_final, is_deflated, mask, left })
     }
@@ -244,12 +254,15 @@ impl Reader {
             OpCode::Data(data) => {
                 let whole = open.left == 0 && open.is_final;
                 let kept = self.begun.as_ref().is_some_and(|begun| begun.message.is_some());
-                if whole && !kept && !open.is_deflated {
-                    return text_or_binary(data == Data::Text, piece).map(Some);
+                let (is_text, is_deflated) = (data == Data::Text, open.is_deflated);
+                if whole && !kept {
+                    return if is_deflated {
+                        inflated(is_text, piece).map(Some)
+                    } else {
+                        text_or_binary(is_text, piece).map(Some)
+                    };
                 }
-                let is_text = data == Data::Text;
-                let inflater = || open.is_deflated.then(|| Inflater::new(CLIENT_MESSAGE_BYTES_MAX));
-                let fresh = || Fragments { is_text, payload: Vec::new(), valid: 0, inflater: inflater() };
+                let fresh = || Fragments { is_text, is_deflated, payload: Vec::new(), valid: 0 };
                 let message = self.begun().message.get_or_insert_with(fresh);
                 message.append(piece)?;
                 if whole {
@@ -267,11 +280,8 @@ impl Reader {
 
 impl Fragments {
     fn append(&mut self, piece: &[u8]) -> Result<(), Fault> {
-        match &mut self.inflater {
-            Some(inflater) => inflater.feed(piece, &mut self.payload)?,
-            None => self.payload.extend_from_slice(piece),
-        }
-        if self.is_text {
+        self.payload.extend_from_slice(piece);
+        if self.is_text && !self.is_deflated {
             // Now and not at the end: who sends what is no text is told at once.
             match std::str::from_utf8(&self.payload[self.valid..]) {
                 Ok(_) => self.valid = self.payload.len(),
@@ -282,17 +292,27 @@ impl Fragments {
         Ok(())
     }
 
-    fn complete(mut self) -> Result<Message<'static>, Fault> {
-        if let Some(inflater) = self.inflater.take() {
-            inflater.finish(&mut self.payload)?;
-        }
-        if self.is_text {
-            let text = String::from_utf8(self.payload).map_err(|_| Fault::NotUtf8)?;
-            Ok(Message::Text(Cow::Owned(text)))
+    fn complete(self) -> Result<Message<'static>, Fault> {
+        if self.is_deflated {
+            inflated(self.is_text, &self.payload)
         } else {
-            Ok(Message::Binary(Cow::Owned(self.payload)))
+            owned(self.is_text, self.payload)
         }
     }
+}
+
+fn owned(is_text: bool, payload: Vec<u8>) -> Result<Message<'static>, Fault> {
+    if is_text {
+        let text = String::from_utf8(payload).map_err(|_| Fault::NotUtf8)?;
+        Ok(Message::Text(Cow::Owned(text)))
+    } else {
+        Ok(Message::Binary(Cow::Owned(payload)))
+    }
+}
+
+/// A compressed message.
+fn inflated(is_text: bool, payload: &[u8]) -> Result<Message<'static>, Fault> {
+    owned(is_text, deflate::inflate(payload, CLIENT_MESSAGE_BYTES_MAX)?)
 }
 
 /// Takes so many bytes from the front.
