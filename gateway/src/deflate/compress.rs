@@ -15,6 +15,12 @@ use crate::settings::Settings;
 /// What every flushed message ends with, and leaves out.
 const TAIL: &[u8] = &[0x00, 0x00, 0xff, 0xff];
 
+/// With fewer readers than this, only frames of [`FEW_BYTES_MIN`] are compressed.
+const FEW_READERS: u64 = 8;
+
+/// Payloads that are worth a compression for one reader.
+const FEW_BYTES_MIN: usize = 1024;
+
 /// Compresses for one gateway, from any of its threads.
 #[derive(Debug)]
 pub(crate) struct Compressor {
@@ -44,9 +50,11 @@ impl Compressor {
         }
     }
 
-    /// Whether a frame of ours is worth trying.
-    pub(crate) fn wants(&self, plain: &Bytes) -> bool {
-        frame::payload(plain).len() >= self.bytes_min
+    /// Whether a frame of ours to so many is worth trying. One compression costs as much as two or three writes, so
+    /// a frame for few must save more to be worth it: a million small ones for one each would cost more than all else.
+    pub(crate) fn wants(&self, plain: &Bytes, readers: u64) -> bool {
+        let least = if readers < FEW_READERS { self.bytes_min.max(FEW_BYTES_MIN) } else { self.bytes_min };
+        frame::payload(plain).len() >= least
     }
 
     /// The compressed twin of a text frame of ours; `None` if it is not smaller.
@@ -104,7 +112,7 @@ pub(super) mod tests {
         let compressor = Compressor::new(&Settings::default(), &counters);
         for window in [Window::Half, Window::Four] {
             let plain = similar(10);
-            assert!(compressor.wants(&plain));
+            assert!(compressor.wants(&plain, FEW_READERS));
             let twin = compressor.compress(&plain, window).unwrap();
             let ratio = twin.len() as f64 / plain.len() as f64;
             assert!(ratio <= 0.25, "{window:?}: {ratio}");
@@ -123,8 +131,10 @@ pub(super) mod tests {
         assert_eq!(compressor.compress(&frame::text(&noise), Window::Four), None);
         assert_eq!(compressor.compress(&frame::text(b""), Window::Four), None);
         assert_eq!(counters.deflate.bytes_after.get(), counters.deflate.bytes_before.get());
-        assert!(!compressor.wants(&frame::text(&[b'x'; 255])));
-        assert!(compressor.wants(&frame::text(&[b'x'; 256])));
+        assert!(!compressor.wants(&frame::text(&[b'x'; 255]), u64::MAX));
+        assert!(compressor.wants(&frame::text(&[b'x'; 256]), FEW_READERS));
+        assert!(!compressor.wants(&frame::text(&[b'x'; 1023]), FEW_READERS - 1));
+        assert!(compressor.wants(&frame::text(&[b'x'; 1024]), 1));
     }
 
     #[test]

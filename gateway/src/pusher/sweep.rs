@@ -9,6 +9,8 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
+use common::names::Kind;
+
 use crate::bucket::{BUCKETS, Bucket, Local};
 use crate::connection::{Connection, Piece, Wrote};
 use crate::counters::Counters;
@@ -37,12 +39,15 @@ struct Frame {
     /// make it again. `None` inside: it did not get smaller.
     twins: [OnceLock<Option<Box<Piece>>>; Window::KINDS],
     filter: Filter,
+    /// How many connections are due it, at the most.
+    readers: u64,
 }
 
 impl Frame {
     /// What a connection is sent: the bytes that it may have.
     fn piece(&self, connection: &Connection, compressor: &Compressor) -> &Piece {
-        let Some(window) = connection.deflate.filter(|_| compressor.wants(&self.piece.bytes)) else {
+        let Some(window) = connection.deflate.filter(|_| compressor.wants(&self.piece.bytes, self.readers))
+        else {
             return &self.piece;
         };
         let twin = self.twins[window as usize].get_or_init(|| {
@@ -111,12 +116,8 @@ impl Sweep {
         };
         for batch in batches {
             let first = sweep.frames.len() as u32;
-            let room = match &batch.target {
-                Target::Group(group) if group.kind == common::names::Kind::Room => Some(group.clone()),
-                _ => None,
-            };
             for segment in batch.segments {
-                sweep.encode(segment, room.as_ref(), now);
+                sweep.encode(segment, &batch.target, now);
             }
             let end = sweep.frames.len() as u32;
             if first < end {
@@ -132,7 +133,13 @@ impl Sweep {
         Arc::new(sweep)
     }
 
-    fn encode(&mut self, segment: crate::merger::Segment, room: Option<&Arc<Group>>, now: Instant) {
+    fn encode(&mut self, segment: crate::merger::Segment, target: &Target, now: Instant) {
+        let (room, readers) = match target {
+            Target::Group(group) if group.kind == Kind::Room => (Some(group), group.members()),
+            Target::Group(group) => (None, group.members()),
+            Target::All => (None, u64::MAX),
+            Target::Client(_) => (None, 1),
+        };
         let mut bodies = Vec::with_capacity(segment.items.len());
         let mut parts = Vec::with_capacity(segment.items.len());
         for item in segment.items.into_iter().flatten() {
@@ -152,6 +159,7 @@ impl Sweep {
         self.frames.push(Frame {
             piece: Piece { bytes, tally: Some(tally), room: room.cloned() },
             twins: Default::default(),
+            readers,
             filter: segment.filter,
         });
     }

@@ -143,7 +143,7 @@ fn deflate(message: &[u8]) -> Vec<u8> {
 
 /// Pushed data that shrinks, about 250 bytes of it.
 fn quote(n: u64) -> Value {
-    json!({"symbol": "BTC-USD", "bid": 94_213 + n, "ask": 94_218 + n, "note": "a note that repeats a note that repeats ".repeat(5)})
+    json!({"symbol": "BTC-USD", "bid": 94_213 + n, "ask": 94_218 + n, "note": "a note that repeats a note that repeats ".repeat(30)})
 }
 
 async fn compressed(gateway: &Gateway) -> u64 {
@@ -230,13 +230,13 @@ async fn a_smaller_window_gets_a_stream_of_its_own() {
 
 #[tokio::test]
 async fn small_frames_stay_plain_and_so_do_those_that_would_not_shrink() {
-    let gateway = start(Settings { window: Duration::ZERO, deflate_bytes_min: 300, ..settings() }).await;
+    let gateway = start(Settings { window: Duration::ZERO, deflate_bytes_min: 2000, ..settings() }).await;
     let mut logic = link(gateway.ingress).await;
     let mut client = deflating(gateway.clients, "room=r").await;
     let payload = |data: &str| format!(r#"{{"cmd":"push","items":[{{"room":"r","data":{data}}}]}}"#);
     let around = payload("").len();
     for (length, first) in
-        [(1, PLAIN_TEXT), (299, PLAIN_TEXT), (300, COMPRESSED_TEXT), (60_000, COMPRESSED_TEXT)]
+        [(1, PLAIN_TEXT), (1999, PLAIN_TEXT), (2000, COMPRESSED_TEXT), (60_000, COMPRESSED_TEXT)]
     {
         let length = usize::max(length, around + 2);
         let data = format!("\"{}\"", "x".repeat(length - around - 2));
@@ -245,7 +245,7 @@ async fn small_frames_stay_plain_and_so_do_those_that_would_not_shrink() {
     }
     assert_eq!(compressed(&gateway).await, 2);
     let mut seed = fastrand::Rng::with_seed(5);
-    let noise: String = std::iter::repeat_with(|| seed.char('\u{4e00}'..'\u{9fff}')).take(100).collect();
+    let noise: String = std::iter::repeat_with(|| seed.char('\u{4e00}'..'\u{9fff}')).take(1000).collect();
     let data = json!(noise).to_string();
     logic.push(to_room("r"), &data).await;
     let (first, text) = client.next_text().await;
