@@ -1,13 +1,16 @@
 //! What a delivered frame costs the gateway, as a ratio of what a bare `send` of as many bytes costs.
 //!
-//! Clients are those of the load tool, and verify. Counted is what the gateway's threads spend from the first
-//! push until all has arrived (kernel included), less what the same connections cost idle just before: links,
-//! merging, encoding, receipts and all. The floor has as many connections, frames as long, as often.
+//! Most clients only count, as the floor's readers do, and some are those of the load tool, which verify: in the
+//! same rooms, and what all read together is to the byte what the gateway wrote. The cost is what the gateway's
+//! threads spend from the first push until all has arrived (kernel included), less what the same connections
+//! cost idle just before: links, merging, encoding, receipts and all. The floor has as many connections, frames
+//! as long, as often.
 
 use std::time::{Duration, Instant};
 
 use loadtest::{KernelCounters, floor};
 
+use crate::counted::{Connected, Counted, Size, verifiers};
 use crate::load::{Generator, Load, Outcome, Stage};
 use crate::process::{Cluster, Node, pause};
 use crate::table::{Bound, Row, median, number};
@@ -24,7 +27,7 @@ const MANY: u32 = 100_000;
 const MANY_PROCESSES: u32 = 6;
 
 /// From the last greeting of one generator to its first push: meanwhile the others connect theirs.
-const MANY_SETTLE: Duration = Duration::from_secs(15);
+const MANY_SETTLE: Duration = Duration::from_secs(5);
 
 /// A round of these takes more than a minute.
 const MANY_ROUNDS_MAX: usize = 3;
@@ -111,6 +114,11 @@ pub(crate) fn watch(gateway: &Node, generator: &mut Generator) -> Result<Cost, S
 }
 
 impl Shape {
+    /// Rooms that there are.
+    pub(crate) fn rooms(self) -> u32 {
+        if let Self::Rooms(rooms) = self { rooms } else { 1 }
+    }
+
     fn name(self) -> String {
         match self {
             Self::Broadcast(items) => format!("one room ×{items}"),
@@ -119,8 +127,20 @@ impl Shape {
         }
     }
 
+    /// The row of it, and who read.
+    fn row(self, clients: u32, processes: u32, rounds: &[(Cost, floor::Report)]) -> Row {
+        let row = row(&self.name(), clients, rounds);
+        if matches!(self, Self::Unicast) {
+            return row;
+        }
+        let verify = verifiers(clients / processes) * processes;
+        let count = number(f64::from(clients - verify));
+        let note = format!("{count} count, {} verify; {}", number(f64::from(verify)), row.note);
+        row.note(note)
+    }
+
     /// The load of it, when a window is so long.
-    fn load(self, cluster: &Cluster, clients: u32, window: Duration, publish: Duration) -> Load {
+    pub(crate) fn load(self, cluster: &Cluster, clients: u32, window: Duration, publish: Duration) -> Load {
         let base = Load { publish, ..Load::on(cluster, clients) };
         let a_window = 1.0 / window.as_secs_f64();
         match self {
@@ -136,19 +156,49 @@ impl Shape {
 /// Pushes a second to one user each: what logic and load tool manage beside the gateway on two cores.
 const UNICAST_RATE: f64 = 4_000.0;
 
+/// As many as the floor's: one a core.
+fn threads() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+impl Size {
+    /// Of one cluster with so many clients.
+    fn of(bench: &Bench, clients: u32) -> Self {
+        let (window, publish) = match (bench.full, clients) {
+            // Few clients get as many frames in all as many do, or a run is over before it says something.
+            (_, ..5_000) => (Duration::from_millis(100), Duration::from_millis(2_500)),
+            (false, _) => (Duration::from_millis(250), Duration::from_millis(1_300)),
+            (true, _) => (Duration::from_secs(1), Duration::from_secs(10)),
+        };
+        Self { window, publish, settle: Duration::from_millis(800), threads: threads() }
+    }
+}
+
+/// One run of a shape.
+fn one(shape: Shape, clients: u32, size: &Size) -> Result<Cost, String> {
+    if matches!(shape, Shape::Unicast) {
+        let window = humantime::format_duration(size.window).to_string();
+        let load = |cluster: &Cluster| shape.load(cluster, clients, size.window, size.publish);
+        return run(&["--window", &window], load).map(|(cost, _)| cost);
+    }
+    let mut counted = Connected::start(shape, clients, size, 0)?.verified()?;
+    let cost = counted.watch()?;
+    let faults = counted.faults(&cost)?;
+    Ok(Cost { faults, ..cost })
+}
+
 /// The rows of one number of connections: in each round each shape once, each with a floor of its own length.
 pub(crate) fn rows(bench: &Bench, clients: u32, shapes: &[Shape]) -> Result<Vec<Row>, String> {
-    let (window, publish) = if bench.full {
-        (Duration::from_secs(1), Duration::from_secs(10))
-    } else {
-        (Duration::from_millis(250), Duration::from_millis(1_300))
-    };
+    let size = Size::of(bench, clients);
     let mut rounds: Vec<Vec<(Cost, floor::Report)>> = shapes.iter().map(|_| Vec::new()).collect();
-    let window_flag = humantime::format_duration(window).to_string();
-    for _ in 0..bench.rounds {
+    let several = if shapes.iter().all(|shape| matches!(shape, Shape::Broadcast(1))) {
+        bench.rounds
+    } else {
+        bench.few
+    };
+    for _ in 0..several {
         for (shape, rounds) in shapes.iter().zip(&mut rounds) {
-            let (cost, _) =
-                run(&["--window", &window_flag], |cluster| shape.load(cluster, clients, window, publish))?;
+            let cost = one(*shape, clients, &size)?;
             let floor = floor::run(&like(&cost, clients)).map_err(|error| error.to_string())?;
             bench.say(&format!(
                 "{} {}: {:.2} µs ({:.2} gross), floor {:.2}, receive {:.2}; {} frames, {:.1} items each, {} B, {} writes, {:.1} s",
@@ -158,41 +208,39 @@ pub(crate) fn rows(bench: &Bench, clients: u32, shapes: &[Shape]) -> Result<Vec<
             rounds.push((cost, floor));
         }
     }
-    Ok(shapes.iter().zip(rounds).map(|(shape, rounds)| row(&shape.name(), clients, &rounds)).collect())
+    Ok(shapes.iter().zip(rounds).map(|(shape, rounds)| shape.row(clients, 1, &rounds)).collect())
 }
 
 /// Connections that no single process may hold, on several gateways at once, each with a generator of its own.
 fn many(bench: &Bench) -> Result<Vec<Row>, String> {
-    let (window, publish) = (Duration::from_secs(2), Duration::from_secs(20));
+    let size = Size {
+        window: Duration::from_secs(2),
+        publish: Duration::from_secs(20),
+        settle: MANY_SETTLE,
+        threads: threads().div_ceil(MANY_PROCESSES as usize),
+    };
+    let each = MANY / MANY_PROCESSES;
+    let shape = Shape::Broadcast(1);
     let mut rounds = Vec::new();
     for _ in 0..bench.rounds.min(MANY_ROUNDS_MAX) {
-        let mut clusters = Vec::new();
-        for _ in 0..MANY_PROCESSES {
-            clusters.push(Cluster::start(&["--window", &humantime::format_duration(window).to_string()])?);
-        }
-        let mut generators = Vec::new();
-        for cluster in &clusters {
-            let load = Shape::Broadcast(1).load(cluster, MANY / MANY_PROCESSES, window, publish);
-            let load = Load { settle: MANY_SETTLE, connect_rate: 2_000, ..load };
-            generators.push(Generator::start(&load)?);
-        }
+        let connected: Result<Vec<Connected<'_>>, String> =
+            (0..MANY_PROCESSES).map(|process| Connected::start(shape, each, &size, process as u8)).collect();
+        let counted: Result<Vec<Counted>, String> = connected?.into_iter().map(Connected::verified).collect();
+        let mut counted = counted?;
         // Each is watched by a thread: they come to their stages at the same time.
         let costs: Result<Vec<Cost>, String> = std::thread::scope(|scope| {
-            let pairs = clusters.iter().zip(&mut generators);
-            let watches: Vec<_> = pairs
-                .map(|(cluster, generator)| scope.spawn(|| watch(&cluster.gateway, generator)))
-                .collect();
+            let watches: Vec<_> = counted.iter_mut().map(|counted| scope.spawn(|| counted.watch())).collect();
             watches.into_iter().map(|watch| watch.join().map_err(|_| "a watch panicked")?).collect()
         });
-        let mut cost = together(&costs?);
-        for generator in generators {
-            cost.faults.extend(generator.outcome()?.faults());
+        let mut costs = costs?;
+        for (counted, cost) in counted.into_iter().zip(&mut costs) {
+            cost.faults = counted.faults(cost)?;
         }
-        drop(clusters);
-        let floor = floor::run(&like(&cost, MANY / MANY_PROCESSES * MANY_PROCESSES));
+        let cost = together(&costs);
+        let floor = floor::run(&like(&cost, each * MANY_PROCESSES));
         rounds.push((cost, floor.map_err(|error| error.to_string())?));
     }
-    Ok(vec![row(&Shape::Broadcast(1).name(), MANY, &rounds)])
+    Ok(vec![shape.row(MANY, MANY_PROCESSES, &rounds)])
 }
 
 /// What several gateways cost together.
@@ -263,8 +311,9 @@ pub(crate) fn cases() -> Vec<Case> {
     };
     let mut cases = vec![case("cpu-1k-broadcast", false, 1_000, vec![Broadcast(1)])];
     for (name, shape) in ["broadcast", "rooms", "unicast", "x10", "x100"].iter().zip(all) {
-        // One call an item costs more than the frame: batches stand for it in the quick table.
-        let full_only = matches!(shape, Unicast);
+        // One call an item costs more than the frame: batches stand for it in the quick table. And what holds
+        // for one item a frame and for a hundred holds for ten.
+        let full_only = matches!(shape, Unicast | Broadcast(10));
         cases.push(case(&format!("cpu-10k-{name}"), full_only, 10_000, vec![shape]));
         cases.push(case(&format!("cpu-19k-{name}"), true, 19_000, vec![shape]));
     }

@@ -14,6 +14,8 @@ use loadtest::{Order, Phase, Plan, Progress, Verify};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::process::pause;
+
 /// The first argument of a generator.
 const ROLE: &str = "bench-generator";
 
@@ -47,6 +49,8 @@ pub(crate) struct Load {
     /// How long all are connected before the first push.
     pub(crate) settle: Duration,
     pub(crate) drain: Duration,
+    /// How long clients stay after the last push at least: others may still read.
+    pub(crate) hold: Duration,
     pub(crate) connect_rate: u32,
     pub(crate) connects_in_flight: u32,
 }
@@ -72,6 +76,7 @@ impl Load {
             size: 200,
             settle: Duration::from_millis(800),
             drain: Duration::from_secs(15),
+            hold: Duration::ZERO,
             connect_rate: 20_000,
             connects_in_flight: 512,
         }
@@ -143,16 +148,17 @@ pub(crate) fn role() -> Option<ExitCode> {
     }
     let load = args.next().unwrap_or_default();
     let load: Result<Load, _> = serde_json::from_str(&load);
-    let plan = load.map_err(|error| error.to_string()).and_then(Load::plan);
-    let ended = plan.and_then(|plan| {
+    let load = load.map_err(|error| error.to_string());
+    let ended = load.and_then(|load| {
+        let (hold, plan) = (load.hold, load.plan()?);
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-        runtime.map_err(|error| error.to_string())?.block_on(generate(plan))
+        runtime.map_err(|error| error.to_string())?.block_on(generate(plan, hold))
     });
     say(&ended.map_or_else(Said::Failed, Said::Report));
     Some(ExitCode::SUCCESS)
 }
 
-async fn generate(plan: Plan) -> Result<Value, String> {
+async fn generate(plan: Plan, hold: Duration) -> Result<Value, String> {
     let progress = Arc::<Progress>::default();
     let shutdown = Shutdown::new();
     let clients = u64::from(plan.clients);
@@ -171,6 +177,10 @@ async fn generate(plan: Plan) -> Result<Value, String> {
         for (phase, stage) in stages {
             progress.reached(phase).await;
             say(&Said::Reached(stage));
+            if stage == Stage::Draining {
+                // Meanwhile the run is not polled, so it does not end; its own threads read on.
+                pause(hold);
+            }
         }
         std::future::pending::<()>().await;
     });

@@ -3,13 +3,16 @@
 //! `cargo bench -p deploy --bench gateway`: quick, three minutes at most on two cores. `-- full`: all sizes.
 //! `-- WORD`: only the cases whose name contains the word (`-- list` names them). `-- --markdown`: for a README.
 //!
-//! Nodes are processes of their own, clients those of the load tool, which verifies every item; what was
+//! Nodes are processes of their own, clients those of the load tool, which verifies every item; beside them, where
+//! a frame's cost is compared with the floor's, such as only count, as the floor's do. What was
 //! invalid (lost, duplicated, reordered, corrupted; drops, retransmits or overflows of the kernel) is said to be
 //! and tried again, twice at most. Exit code 1: a figure is beyond what is acceptable, or could not be had.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program that talks to people")]
 
 mod arrivals;
+mod count;
+mod counted;
 mod cpu;
 mod deflate;
 mod link;
@@ -36,6 +39,8 @@ pub(crate) struct Bench {
     pub(crate) full: bool,
     /// How often floor and gateway alternate.
     pub(crate) rounds: usize,
+    /// The same, for what takes long.
+    pub(crate) few: usize,
     begun: Instant,
 }
 
@@ -108,7 +113,7 @@ fn commit() -> String {
 }
 
 fn main() -> ExitCode {
-    if let Some(code) = loadtest::floor::role().or_else(load::role) {
+    if let Some(code) = loadtest::floor::role().or_else(load::role).or_else(count::role) {
         return code;
     }
     let args: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
@@ -136,7 +141,8 @@ fn main() -> ExitCode {
             .for_each(|case| println!("{}{}", case.name, if case.full_only { " (full)" } else { "" }));
         return ExitCode::SUCCESS;
     }
-    let bench = Bench { full, rounds: if full { 5 } else { 3 }, begun: Instant::now() };
+    let (rounds, few) = if full { (5, 5) } else { (3, 2) };
+    let bench = Bench { full, rounds, few, begun: Instant::now() };
     let is_wanted = |case: &&Case| {
         let named = wanted.iter().any(|word| case.name.contains(**word));
         named || (wanted.is_empty() && (full || !case.full_only))

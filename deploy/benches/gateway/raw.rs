@@ -7,13 +7,21 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 /// No answer of a gateway takes longer.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Key of the opening handshake: RFC 6455 wants 16 bytes, nobody checks which.
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 
 /// A hello fits.
 const BUFFER_BYTES: usize = 512;
+
+/// The request of a client.
+pub(crate) fn request(address: &str, query: &str) -> String {
+    format!(
+        "GET /ws?{query} HTTP/1.1\r\nHost: {address}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\n\r\n"
+    )
+}
 
 /// One client.
 pub(crate) struct Raw {
@@ -27,12 +35,8 @@ impl Raw {
         let stream = TcpStream::connect(address).map_err(failed)?;
         stream.set_nodelay(true).map_err(failed)?;
         stream.set_read_timeout(Some(PATIENCE)).map_err(failed)?;
-        let request = format!(
-            "GET /ws?{query} HTTP/1.1\r\nHost: {address}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\n\r\n"
-        );
         let mut stream = BufReader::with_capacity(BUFFER_BYTES, stream);
-        stream.get_mut().write_all(request.as_bytes()).map_err(failed)?;
+        stream.get_mut().write_all(request(address, query).as_bytes()).map_err(failed)?;
         let mut head = String::new();
         while !head.ends_with("\r\n\r\n") {
             if stream.read_line(&mut head).map_err(failed)? == 0 {

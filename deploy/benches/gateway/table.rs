@@ -149,11 +149,12 @@ pub(crate) fn number(value: f64) -> String {
     }
 }
 
-/// The median; of none, no number.
+/// The median, of an even number the mean of the middle two; of none, no number.
 pub(crate) fn median(of: impl IntoIterator<Item = f64>) -> f64 {
     let mut of: Vec<f64> = of.into_iter().collect();
     of.sort_by(f64::total_cmp);
-    of.get(of.len() / 2).copied().unwrap_or(f64::NAN)
+    let middle = |at: usize| of.get(at).copied().unwrap_or(f64::NAN);
+    f64::midpoint(middle(of.len().saturating_sub(1) / 2), middle(of.len() / 2))
 }
 
 /// All rows, with their notes beneath.

@@ -61,7 +61,7 @@ fn run() -> Result<Cost, String> {
 
 fn rows(bench: &Bench) -> Result<Vec<Row>, String> {
     let mut rounds = Vec::new();
-    for _ in 0..bench.rounds {
+    for _ in 0..bench.few {
         let cost = run()?;
         let floor = floor::run(&cpu::like(&cost, CLIENTS)).map_err(|error| error.to_string())?;
         bench.say(&format!(

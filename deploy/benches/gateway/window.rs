@@ -51,7 +51,7 @@ fn urgent(bench: &Bench) -> Result<Vec<Row>, String> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from) as f64;
     let mut rounds = Vec::new();
     let mut faults = Vec::new();
-    for _ in 0..bench.rounds {
+    for _ in 0..bench.few {
         let (cost, outcome) = cpu::run(&[], |cluster| Load {
             urgent_share: 1.0,
             rate: 2.0,
