@@ -7,7 +7,7 @@
 use std::time::{Duration, Instant};
 
 use crate::load::{Generator, Load, Stage};
-use crate::process::{Cluster, Memory, pause};
+use crate::process::{Cluster, Memory, SETTLE, pause};
 use crate::raw::Raw;
 use crate::table::{Bound, Row, number};
 use crate::{Bench, Case};
@@ -51,9 +51,6 @@ const FULL: Size = Size {
     busy: Duration::from_secs(90),
 };
 
-/// After the last connect or frame, until the gateway is at rest.
-const SETTLE: Duration = Duration::from_secs(2);
-
 /// The default heartbeat, which the figure is for.
 const HEARTBEAT: Duration = Duration::from_secs(25);
 
@@ -62,7 +59,7 @@ fn rows(bench: &Bench) -> Result<Vec<Row>, String> {
     let beat = humantime::format_duration(size.heartbeat).to_string();
     let cluster = Cluster::start(&["--window", "200ms", "--heartbeat", &beat])?;
     let gateway = &cluster.gateway;
-    let empty = gateway.memory()?;
+    let empty = gateway.settled_memory()?;
     let load = Load {
         rooms: 1_000,
         mix: "all=1".into(),
@@ -70,7 +67,7 @@ fn rows(bench: &Bench) -> Result<Vec<Row>, String> {
         // A frame to all at once; then this one's successor is long in coming.
         rate: 1.0 / size.busy.as_secs_f64(),
         publish: size.busy * 2,
-        settle: size.idle + SETTLE + SETTLE / 2,
+        settle: size.idle + SETTLE * 2 + SETTLE / 2,
         drain: Duration::from_secs(30),
         ..Load::on(&cluster, CLIENTS)
     };
@@ -80,20 +77,17 @@ fn rows(bench: &Bench) -> Result<Vec<Row>, String> {
     let (before, since) = (gateway.cpu_us()?, Instant::now());
     pause(size.idle);
     let idle = (gateway.cpu_us()? - before) / since.elapsed().as_secs_f64() / f64::from(CLIENTS);
-    // After that time the allocator has given back what handshakes needed.
-    let rest = gateway.memory()?;
+    let rest = gateway.settled_memory()?;
     generator.reached(Stage::Publishing)?;
     let begun = Instant::now();
     wait_for_frames(&cluster, size.busy)?;
-    pause(SETTLE);
-    let framed = gateway.memory()?;
+    let framed = gateway.settled_memory()?;
     bench.say("memory: each client has had a long frame");
     let commanded = command(&cluster, empty)?;
     bench.say("memory: commands are answered");
     churn(&gateway.main, size.churn)?;
     bench.say("memory: clients have come and gone");
-    pause(SETTLE);
-    let churned = gateway.memory()?;
+    let churned = gateway.settled_memory()?;
     if begun.elapsed() > size.busy {
         return Err("commands and churn took longer than the time for them".into());
     }
@@ -106,7 +100,7 @@ fn rows(bench: &Bench) -> Result<Vec<Row>, String> {
     let memory = |what: &str, now: Memory, note: String| {
         let Memory { rss, anon } = each(now);
         Row::plain(format!("memory of an idle connection, {what}"), Bound::AtMost(1.0, 1.5), rss, "KiB")
-            .note(format!("RssAnon {} KiB{note}", number(anon)))
+            .note(format!("anonymous {} KiB{note}", number(anon)))
             .faults(faults.clone())
     };
     let grown = format!("; {COMMANDERS} more clients, {} commands each", COMMANDS.len());
@@ -151,16 +145,14 @@ fn command(cluster: &Cluster, empty: Memory) -> Result<Memory, String> {
         clients.push(Raw::open(&gateway.main, &query)?);
     }
     clients.iter_mut().try_for_each(|client| client.wait_for("hello"))?;
-    pause(SETTLE);
-    let before = gateway.memory()?;
+    let before = gateway.settled_memory()?;
     for client in &mut clients {
         for (number, command) in (1..).zip(COMMANDS) {
             client.send(command)?;
             client.wait_for(&format!(r#""seq":"{number}""#))?;
         }
     }
-    pause(SETTLE);
-    let after = gateway.memory()?;
+    let after = gateway.settled_memory()?;
     let (all, some) = (f64::from(CLIENTS), f64::from(COMMANDERS));
     // What the allocator gives back meanwhile is no gain of commands. What they left behind is scaled to all clients, on top of the clients without the commanders.
     let as_if = |empty: f64, before: f64, after: f64| {

@@ -10,6 +10,10 @@ use std::time::{Duration, Instant};
 /// What is waited for at most when nodes start.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// After all is done, until memory is at rest: the allocator's decay takes one second, and then some.
+pub(crate) const SETTLE: Duration = Duration::from_secs(2);
+const SETTLE_LOOKS: u32 = 8;
+
 /// Lets time pass.
 pub(crate) fn pause(time: Duration) {
     #[expect(
@@ -118,15 +122,27 @@ impl Node {
         Ok(spent.as_secs_f64() * 1e6)
     }
 
-    /// What it holds in memory now.
+    /// What it holds in memory now: as the kernel counts it page by page, for what stands in `status` it only
+    /// approximates, some megabytes off.
     pub(crate) fn memory(&self) -> Result<Memory, String> {
-        let text = self.read("status")?;
+        let text = self.read("smaps_rollup")?;
         let of = |name: &str| {
             let line = text.lines().find_map(|line| line.strip_prefix(name))?;
             line.split_whitespace().next()?.parse::<f64>().ok()
         };
-        let bytes = |name: &str| of(name).map(|kib| kib * 1024.0).ok_or(format!("no {name} in its status"));
-        Ok(Memory { rss: bytes("VmRSS:")?, anon: bytes("RssAnon:")? })
+        let bytes =
+            |name: &str| of(name).map(|kib| kib * 1024.0).ok_or(format!("no {name} in its smaps_rollup"));
+        Ok(Memory { rss: bytes("Rss:")?, anon: bytes("Anonymous:")? })
+    }
+
+    /// The same, once it has settled. The allocator gives pages back some time after they were freed, and only
+    /// when it is called: so the node is asked for its status meanwhile.
+    pub(crate) fn settled_memory(&self) -> Result<Memory, String> {
+        for _ in 0..SETTLE_LOOKS {
+            pause(SETTLE / SETTLE_LOOKS);
+            exchange(&self.ops, "GET /statusz", "", "")?;
+        }
+        self.memory()
     }
 
     /// Its metrics by name, without the `tidegate_gateway_` in front.
