@@ -46,6 +46,7 @@ pub(crate) struct Counters {
     pub(crate) early_bytes: Counter,
     pub(crate) early_leads: Counter,
     pub(crate) early_crowded: Counter,
+    pub(crate) parts: Counter,
     pub(crate) bulk_sweeps: Counter,
     pub(crate) deflate: Deflate,
 }
@@ -112,6 +113,10 @@ impl Counters {
             early_bytes: counter("early_bytes", "Targets that left early, with as many bytes as a frame has"),
             early_leads: counter("early_leads", "Targets that left early, after a quiet window"),
             early_crowded: counter("early_crowded", "Targets that left early because the merger was full"),
+            parts: counter(
+                "parts",
+                "Times that a sweep took only the first part of what a target had gathered",
+            ),
             bulk_sweeps: counter("bulk_sweeps", "Sweeps of targets so large that they are written apart"),
             deflate: Deflate::new(metrics),
         }

@@ -5,6 +5,9 @@
 //! A target that reaches its bounds leaves early, alone; when all together reach theirs, all leave early.
 //! With leading windows the first item after a quiet window leaves early too ([`leading`]).
 //!
+//! Of a target that has gathered more than a socket should be given at once only the first part leaves, and the rest
+//! is due at once: a client has the time of a sweep to read it.
+//!
 //! A target that is being written elsewhere can be *kept*: it gathers on, whatever the time, until it is let go.
 //!
 //! Items of one target that are not for the same connections (another `appId`, other `exceptClients`) make
@@ -111,6 +114,8 @@ pub(crate) struct Due {
     /// The tick at which it should have left; `None`: it leaves early.
     pub(crate) tick: Option<Instant>,
     pub(crate) early: Early,
+    /// Targets of which only the first part leaves.
+    pub(crate) parts: u64,
 }
 
 /// How many targets left before their tick, by why.
@@ -143,6 +148,8 @@ pub(crate) struct Merger {
     window: Duration,
     /// Bytes past which everything leaves.
     bytes_max: usize,
+    /// Bytes of one target that leave at once.
+    part_bytes_max: usize,
     pending: HashMap<Key, usize>,
     /// In the order in which targets were first offered something; `None` where one left early.
     batches: Vec<Option<Batch>>,
@@ -165,6 +172,7 @@ impl Merger {
         Self {
             window,
             bytes_max,
+            part_bytes_max: usize::MAX,
             pending: HashMap::new(),
             batches: Vec::new(),
             early: Vec::new(),
@@ -176,6 +184,11 @@ impl Merger {
             bytes: 0,
             leading: leads.then(|| Leading::new(window)),
         }
+    }
+
+    /// Of one target at most so many bytes leave at once, but one segment at least.
+    pub(crate) fn in_parts(self, part_bytes_max: usize) -> Self {
+        Self { part_bytes_max, ..self }
     }
 
     /// Takes an item.
@@ -237,6 +250,22 @@ impl Merger {
         due
     }
 
+    /// What leaves of a target now. The rest goes back, due at once.
+    fn leave(&mut self, mut batch: Batch, now: Instant, due: &mut Due) {
+        let Some(part) = batch.part(self.part_bytes_max) else {
+            due.batches.push(batch);
+            return;
+        };
+        due.batches.push(part);
+        if !batch.is_empty() {
+            due.parts += 1;
+            self.early.push(batch.key());
+            self.early_at = Some(now);
+            self.pending.insert(batch.key(), self.batches.len());
+            self.batches.push(Some(batch));
+        }
+    }
+
     fn all(&mut self, now: Instant, keep: impl Fn(&Batch) -> bool, due: &mut Due) {
         let crowded = std::mem::take(&mut self.crowded) && due.tick.is_none();
         self.tick = None;
@@ -251,7 +280,7 @@ impl Merger {
                 self.batches.push(Some(batch));
             } else {
                 due.early.crowded += u64::from(crowded);
-                due.batches.push(batch);
+                self.leave(batch, now, due);
             }
         }
         let since = self.kept_since.take().into_iter().chain(due.tick).min();
@@ -271,6 +300,7 @@ impl Merger {
 
     fn some(&mut self, now: Instant, keep: impl Fn(&Batch) -> bool, due: &mut Due) {
         self.early_at = None;
+        let mut leaving = Vec::with_capacity(self.early.len());
         for key in std::mem::take(&mut self.early) {
             let Some(batch) =
                 self.pending.get(&key).and_then(|index| self.batches[*index].take_if(|batch| !keep(batch)))
@@ -283,7 +313,7 @@ impl Merger {
             if self.kept_since.is_none() {
                 due.early.count(&batch);
             }
-            due.batches.push(batch);
+            leaving.push(batch);
         }
         if self.kept.is_empty() {
             due.tick = self.kept_since.take();
@@ -294,6 +324,7 @@ impl Merger {
             self.batches.clear();
             self.tick = self.tick.filter(|_| self.leading.is_some());
         }
+        leaving.into_iter().for_each(|batch| self.leave(batch, now, due));
     }
 
     /// Lets go what was kept: it is due at once.
@@ -311,17 +342,10 @@ impl Merger {
         }
     }
 
-    /// Everything that waits, due or not, kept or not.
-    pub(crate) fn flush(&mut self) -> Vec<Batch> {
-        self.tick = None;
-        self.bytes = 0;
-        self.early_at = None;
-        self.crowded = false;
-        self.kept_since = None;
-        self.early.clear();
-        self.kept.clear();
-        self.pending.clear();
-        std::mem::take(&mut self.batches).into_iter().flatten().collect()
+    /// Everything that waits, due or not, kept or not, as an early leave; of much again only a part.
+    pub(crate) fn flush(&mut self, now: Instant) -> Due {
+        self.tick = Some(now);
+        Due { tick: None, ..self.due(now, |_| false) }
     }
 
     /// Bytes that wait, overhead included.

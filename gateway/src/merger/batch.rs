@@ -1,5 +1,7 @@
 //! All that is due to one target: its items in order, cut into segments that are one frame each.
 
+use std::collections::VecDeque;
+
 use common::names::Kind;
 use hashbrown::HashMap;
 
@@ -33,8 +35,11 @@ pub(super) enum Full {
 #[derive(Debug)]
 pub(crate) struct Batch {
     pub(crate) target: Target,
-    pub(crate) segments: Vec<Segment>,
-    /// Segment and place of the pending item with each key, one for each filter that it came with.
+    pub(crate) segments: VecDeque<Segment>,
+    /// Segments that have left already: the number of the first that is still here.
+    first: usize,
+    /// Number of the segment and place in it of the pending item with each key, one for each filter that it came
+    /// with. Those of segments that have left are passed over.
     keys: HashMap<String, Vec<(usize, usize)>>,
     items: usize,
     bytes: usize,
@@ -52,7 +57,8 @@ impl Batch {
         };
         Self {
             target,
-            segments: Vec::new(),
+            segments: VecDeque::new(),
+            first: 0,
             keys: HashMap::new(),
             items: 0,
             bytes: 0,
@@ -83,16 +89,50 @@ impl Batch {
         self.bytes - self.items * self.prefix_bytes + self.items * ITEM_OVERHEAD
     }
 
+    /// Takes what one sweep should hand over of more than this: the leading segments that fit, at least one. `None`:
+    /// all of it fits, and it may leave as it is.
+    pub(super) fn part(&mut self, bytes_max: usize) -> Option<Self> {
+        if self.bytes <= bytes_max {
+            return None;
+        }
+        let mut part = Self::new(self.target.clone());
+        part.leads = std::mem::take(&mut self.leads);
+        let fits = |part: &Self, next: &Segment| part.bytes == 0 || part.bytes + next.bytes <= bytes_max;
+        while let Some(segment) = self.segments.pop_front_if(|next| fits(&part, next)) {
+            part.items += segment.live();
+            part.bytes += segment.bytes;
+            part.segments.push_back(segment);
+        }
+        self.first += part.segments.len();
+        self.items -= part.items;
+        self.bytes -= part.bytes;
+        if self.keys.len() > 2 * self.items {
+            let first = self.first;
+            self.keys.retain(|_, places| places.iter().any(|(segment, _)| *segment >= first));
+        }
+        Some(part)
+    }
+
+    /// Nothing is left of it.
+    pub(super) fn is_empty(&self) -> bool {
+        self.segments.is_empty()
+    }
+
     /// Appends an item; returns the one whose place it took.
     pub(super) fn offer(&mut self, filter: &Filter, mut item: Item) -> Option<Item> {
-        let fits = self.segments.last().is_some_and(|last| {
+        let fits = self.segments.back().is_some_and(|last| {
             last.filter == *filter && last.live() < TARGET_ITEMS_MAX && last.bytes < TARGET_BYTES_MAX
         });
         if !fits {
-            self.segments.push(Segment { filter: filter.clone(), items: Vec::new(), bytes: 0, holes: 0 });
+            self.segments.push_back(Segment {
+                filter: filter.clone(),
+                items: Vec::new(),
+                bytes: 0,
+                holes: 0,
+            });
         }
         let segment = self.segments.len() - 1;
-        let place = (segment, self.segments[segment].items.len());
+        let place = (self.first + segment, self.segments[segment].items.len());
         let old = item.key.take().and_then(|key| self.replace(key, filter, place));
         if let Some(old) = &old {
             self.items -= 1;
@@ -110,12 +150,15 @@ impl Batch {
     /// same connections is replaced: others would lose the older one for nothing.
     fn replace(&mut self, key: String, filter: &Filter, place: (usize, usize)) -> Option<Item> {
         let places = self.keys.entry(key).or_default();
-        let segments = &mut self.segments;
-        let Some(known) = places.iter_mut().find(|(segment, _)| segments[*segment].filter == *filter) else {
+        let (first, segments) = (self.first, &mut self.segments);
+        places.retain(|(segment, _)| *segment >= first);
+        let Some(known) = places.iter_mut().find(|(segment, _)| segments[*segment - first].filter == *filter)
+        else {
             places.push(place);
             return None;
         };
         let (segment, at) = std::mem::replace(known, place);
+        let segment = segment - first;
         let old = segments[segment].items[at].take();
         segments[segment].holes += 1;
         if let Some(old) = &old {
@@ -142,7 +185,8 @@ impl Batch {
         moved[items.len()] = next;
         items.retain(Option::is_some);
         *holes = 0;
-        for (_, at) in self.keys.values_mut().flatten().filter(|(of, _)| *of == segment) {
+        let number = self.first + segment;
+        for (_, at) in self.keys.values_mut().flatten().filter(|(of, _)| *of == number) {
             *at = moved[*at];
         }
     }

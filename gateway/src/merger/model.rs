@@ -75,9 +75,13 @@ pub(super) struct Run {
 
 impl Run {
     pub(super) fn new(mode: WindowMode, bytes_max: usize) -> Self {
+        Self::in_parts(mode, bytes_max, usize::MAX)
+    }
+
+    fn in_parts(mode: WindowMode, bytes_max: usize, part_bytes_max: usize) -> Self {
         let now = Instant::now();
         Self {
-            merger: Merger::new(WINDOW, mode, bytes_max),
+            merger: Merger::new(WINDOW, mode, bytes_max).in_parts(part_bytes_max),
             now,
             free: now,
             is_kept: false,
@@ -136,9 +140,10 @@ proptest! {
     fn nothing_is_lost_doubled_or_reordered(
         mode in mode(),
         bytes_max in prop_oneof![Just(usize::MAX), 1_000..100_000_usize],
+        part_bytes_max in prop_oneof![Just(usize::MAX), 0..100_000_usize],
         offers in prop::collection::vec((offered(), lane()), 1..200),
     ) {
-        let mut run = Run::new(mode, bytes_max);
+        let mut run = Run::in_parts(mode, bytes_max, part_bytes_max);
         let mut conflated = Vec::new();
         for (number, (offered, (takes, is_kept))) in offers.iter().enumerate() {
             run.keep(*is_kept);
@@ -157,7 +162,7 @@ proptest! {
         run.pass(WINDOW * 8, Duration::ZERO);
         prop_assert_eq!(run.merger.next_due(), None, "it forgets who was busy, and sleeps");
         prop_assert_eq!(run.merger.bytes(), 0);
-        prop_assert!(run.merger.flush().is_empty());
+        prop_assert!(run.merger.flush(run.now).batches.is_empty());
         let offers: Vec<_> = offers.into_iter().map(|(offered, _)| offered).collect();
         check_order(&offers, &run.out, &conflated)?;
         check_leads(mode, &run)?;
@@ -192,7 +197,7 @@ proptest! {
             merger.offer(now, &target, &Filter::default(), item(number as u32, offered));
         }
         let bytes = merger.bytes();
-        let batches = merger.flush();
+        let batches = merger.flush(now).batches;
         let costs: usize = batches.iter().map(Batch::cost).sum();
         let items = batches.iter().flat_map(|batch| &batch.segments).flat_map(|segment| segment.items.iter().flatten());
         let waiting: usize = items.map(|item| item.body.len() + ITEM_OVERHEAD).sum();

@@ -140,11 +140,48 @@ fn a_key_that_changes_for_ever_holds_one_item_and_stays_in_order() {
         let offered = Offered { target: 1, app, key, bytes: 8, after: 0 };
         merger.offer(now, &Target::Client(Local(1)), &Filter { app, except: None }, item(number, &offered));
     }
-    let batches = merger.flush();
+    let batches = merger.flush(now).batches;
     let places: usize =
         batches.iter().flat_map(|batch| &batch.segments).map(|segment| segment.items.capacity()).sum();
     assert!(places < 100_000 / 4, "{places} places for two items");
     let mut out = Vec::new();
     sent(batches, &mut out);
     assert_eq!(out, [(1, None, 99_998), (1, Some(1), 99_999)], "the newest of each key and filter, no other");
+}
+
+#[test]
+fn of_what_gathered_for_long_a_sweep_takes_a_part_and_the_next_the_next() {
+    let mut merger = Merger::new(WINDOW, WindowMode::Trailing, usize::MAX).in_parts(2 * TARGET_BYTES_MAX);
+    let now = Instant::now();
+    let target = Target::Client(Local(1));
+    let offer = |merger: &mut Merger, numbers: std::ops::Range<u32>, key| {
+        for number in numbers {
+            let offered = Offered { target: 1, app: None, key, bytes: 1024, after: 0 };
+            merger.offer(now, &target, &Filter::default(), item(number, &offered));
+        }
+    };
+    offer(&mut merger, 0..10, Some(1));
+    offer(&mut merger, 10..1_000, None);
+    assert!(merger.due(now, |_| true).batches.is_empty(), "it is kept");
+    merger.let_go(now);
+    let mut out = Vec::new();
+    let mut sweeps = 0;
+    while merger.next_due().is_some_and(|due| due <= now) {
+        let due = merger.due(now, |_| false);
+        assert_eq!(due.batches.len(), 1);
+        assert!(due.batches[0].bytes() <= 2 * TARGET_BYTES_MAX, "{}", due.batches[0].bytes());
+        sent(due.batches, &mut out);
+        assert_eq!(due.parts == 0, merger.bytes() == 0, "{} of {} have left", out.len(), 991);
+        sweeps += 1;
+        // A key whose item has left replaces nothing, and what comes now is behind all that waits.
+        offer(&mut merger, 1_000 + sweeps..1_001 + sweeps, Some(1).filter(|_| sweeps <= 2));
+        if sweeps > 20 {
+            break;
+        }
+    }
+    assert!((8..=9).contains(&sweeps), "{sweeps} sweeps for 991 KiB");
+    let numbers: Vec<u32> = out.iter().map(|(_, _, number)| *number).collect();
+    assert!(numbers.is_sorted_by(|a, b| a < b), "{numbers:?}");
+    assert_eq!(numbers[..2], [9, 10]);
+    assert!(numbers.contains(&1_002) && !numbers.contains(&1_001), "the newer of the two with the key");
 }

@@ -30,6 +30,10 @@ const BULK_WRITES: u64 = 65_536;
 /// Bytes that take as long as a write does.
 const WRITE_BYTES: u64 = 16 * 1024;
 
+/// A sweep hands one client at most this part of an outbox of one target, if that is more than a frame: so what
+/// gathered for long does not overrun the outbox of somebody who reads.
+const OUTBOX_PART: usize = 2;
+
 /// A sweep that begins later than this part of its window has widened it.
 const LATE_PART: u32 = 10;
 
@@ -41,6 +45,8 @@ const LATE_MIN: Duration = Duration::from_millis(5);
 pub(super) struct Lane {
     urgency: Urgency,
     window: Duration,
+    /// Bytes of one target that a sweep hands over, about.
+    part_bytes_max: usize,
     state: Mutex<State>,
     wake: Condvar,
     bulk: Condvar,
@@ -102,24 +108,15 @@ impl Bulk {
     }
 }
 
-/// Whether a batch is so much to write that others should not wait for it.
-fn is_bulk(batch: &Batch, registry: &Registry) -> bool {
-    let reach = match &batch.target {
-        Target::All => registry.clients() as u64,
-        Target::Group(group) => group.members(),
-        Target::Client(_) => 1,
-    };
-    reach.saturating_mul(1 + batch.bytes() as u64 / WRITE_BYTES) > BULK_WRITES
-}
-
 impl Lane {
     pub(super) fn new(urgency: Urgency, limits: &Settings) -> Arc<Self> {
         let (window, mode) = match urgency {
             Urgency::Merged => (limits.window, limits.window_mode),
             Urgency::Urgent => (Duration::ZERO, WindowMode::Trailing),
         };
+        let part_bytes_max = limits.outbox_bytes_max / OUTBOX_PART;
         let state = State {
-            merger: Merger::new(window, mode, limits.merger_bytes_max),
+            merger: Merger::new(window, mode, limits.merger_bytes_max).in_parts(part_bytes_max),
             bulk: Bulk::Idle,
             flushes: 0,
             ended: false,
@@ -129,6 +126,7 @@ impl Lane {
         Arc::new(Self {
             urgency,
             window,
+            part_bytes_max,
             state: Mutex::new(state),
             wake: Condvar::new(),
             bulk: Condvar::new(),
@@ -212,8 +210,10 @@ impl Lane {
             let now = Instant::now();
             if asked > self.flushed.load(Ordering::Acquire) {
                 if state.bulk.is_idle() {
-                    let batches = state.merger.flush();
-                    return Turn::Sweep(Due { batches, ..Due::default() }, asked);
+                    let due = state.merger.flush(now);
+                    pusher.counters.parts.inc_by(due.parts);
+                    let done = if due.parts == 0 { asked } else { self.flushed.load(Ordering::Acquire) };
+                    return Turn::Sweep(due, done);
                 }
                 self.wake.wait(&mut guard);
                 continue;
@@ -233,15 +233,26 @@ impl Lane {
         }
     }
 
+    /// Whether what a sweep would write of a batch is so much that others should not wait for it.
+    fn is_bulk(&self, batch: &Batch, registry: &Registry) -> bool {
+        let reach = match &batch.target {
+            Target::All => registry.clients() as u64,
+            Target::Group(group) => group.members(),
+            Target::Client(_) => 1,
+        };
+        let bytes = batch.bytes().min(self.part_bytes_max) as u64;
+        reach.saturating_mul(1 + bytes / WRITE_BYTES) > BULK_WRITES
+    }
+
     /// Takes what is due and gives what is bulk of it to its thread. While that is at work, what it writes
     /// and what else is bulk is kept.
     fn due(&self, state: &mut State, now: Instant, registry: &Registry) -> Due {
         let State { merger, bulk, .. } = state;
         let is_busy = !bulk.is_idle();
-        let mut due =
-            merger.due(now, |batch| is_busy && (bulk.holds(batch.target.key()) || is_bulk(batch, registry)));
+        let mut due = merger
+            .due(now, |batch| is_busy && (bulk.holds(batch.target.key()) || self.is_bulk(batch, registry)));
         if !is_busy {
-            let given: Vec<_> = due.batches.extract_if(.., |batch| is_bulk(batch, registry)).collect();
+            let given: Vec<_> = due.batches.extract_if(.., |batch| self.is_bulk(batch, registry)).collect();
             if !given.is_empty() {
                 *bulk = Bulk::Given(given);
                 self.bulk.notify_one();
@@ -256,6 +267,7 @@ impl Lane {
         counters.early_bytes.inc_by(due.early.bytes);
         counters.early_leads.inc_by(due.early.leads);
         counters.early_crowded.inc_by(due.early.crowded);
+        counters.parts.inc_by(due.parts);
         let something = !due.batches.is_empty() || matches!(state.bulk, Bulk::Given(_));
         if let Some(tick) = due.tick.filter(|_| something && self.urgency == Urgency::Merged) {
             state.late = now.saturating_duration_since(tick);

@@ -57,7 +57,8 @@ impl World {
         }
         let counters = &self.shared.counters;
         let compressor = Arc::new(Compressor::new(&Settings::default(), counters));
-        Sweep::plan(merger.flush(), Instant::now(), counters, &compressor)
+        let now = Instant::now();
+        Sweep::plan(merger.flush(now).batches, now, counters, &compressor)
     }
 }
 
