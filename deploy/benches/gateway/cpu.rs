@@ -156,6 +156,9 @@ impl Shape {
 /// Pushes a second to one user each: what logic and load tool manage beside the gateway on two cores.
 const UNICAST_RATE: f64 = 4_000.0;
 
+/// Fewer clients than this get more frames each.
+const FEW_CLIENTS: u32 = 5_000;
+
 /// As many as the floor's: one a core.
 fn threads() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
@@ -166,7 +169,7 @@ impl Size {
     fn of(bench: &Bench, clients: u32) -> Self {
         let (window, publish) = match (bench.full, clients) {
             // Few clients get as many frames in all as many do, or a run is over before it says something.
-            (_, ..5_000) => (Duration::from_millis(100), Duration::from_millis(2_500)),
+            (_, ..FEW_CLIENTS) => (Duration::from_millis(100), Duration::from_millis(2_500)),
             (false, _) => (Duration::from_millis(250), Duration::from_millis(1_300)),
             (true, _) => (Duration::from_secs(1), Duration::from_secs(10)),
         };
@@ -191,11 +194,9 @@ fn one(shape: Shape, clients: u32, size: &Size) -> Result<Cost, String> {
 pub(crate) fn rows(bench: &Bench, clients: u32, shapes: &[Shape]) -> Result<Vec<Row>, String> {
     let size = Size::of(bench, clients);
     let mut rounds: Vec<Vec<(Cost, floor::Report)>> = shapes.iter().map(|_| Vec::new()).collect();
-    let several = if shapes.iter().all(|shape| matches!(shape, Shape::Broadcast(1))) {
-        bench.rounds
-    } else {
-        bench.few
-    };
+    // Those that the others are compared with get more.
+    let is_main = clients >= FEW_CLIENTS && matches!(shapes, [Shape::Broadcast(1)]);
+    let several = if is_main { bench.rounds } else { bench.few };
     for _ in 0..several {
         for (shape, rounds) in shapes.iter().zip(&mut rounds) {
             let cost = one(*shape, clients, &size)?;

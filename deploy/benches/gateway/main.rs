@@ -17,7 +17,10 @@ mod cpu;
 mod deflate;
 mod link;
 mod load;
+#[path = "../../../gateway/benches/million/measure.rs"]
+mod measure;
 mod memory;
+mod million;
 mod overload;
 mod process;
 mod raw;
@@ -30,6 +33,10 @@ use std::process::{Command, ExitCode};
 use std::time::{Instant, SystemTime};
 
 use table::{Bound, Row, Verdict};
+
+/// What the gateway has, for what is measured of it in this program.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// Tries of a case whose run was invalid, the first included.
 const TRIES: usize = 3;
@@ -116,6 +123,7 @@ fn main() -> ExitCode {
     if let Some(code) = loadtest::floor::role().or_else(load::role).or_else(count::role) {
         return code;
     }
+    measure::role();
     let args: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
     let markdown = args.iter().any(|word| word == "--markdown");
     let words: Vec<&str> = args.iter().map(String::as_str).filter(|word| !word.starts_with('-')).collect();
@@ -125,6 +133,7 @@ fn main() -> ExitCode {
         cpu::cases(),
         unicast::cases(),
         memory::cases(),
+        million::cases(),
         arrivals::cases(),
         overload::cases(),
         slow::cases(),

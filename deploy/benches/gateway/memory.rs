@@ -38,8 +38,8 @@ struct Size {
 }
 
 const QUICK: Size = Size {
-    idle: Duration::from_secs(8),
-    heartbeat: Duration::from_secs(4),
+    idle: Duration::from_secs(4),
+    heartbeat: Duration::from_secs(2),
     churn: 10_000,
     busy: Duration::from_secs(12),
 };

@@ -23,7 +23,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 fn rows(bench: &Bench) -> Result<Vec<Row>, String> {
     let cluster = Cluster::start(&["--window", &humantime::format_duration(WINDOW).to_string()])?;
     let rate = 1.0 / WINDOW.as_secs_f64();
-    let publish = Duration::from_secs(if bench.full { 60 } else { 5 });
+    let publish = Duration::from_secs(if bench.full { 60 } else { 4 });
     let heavy = Load { rate, publish, drain: Duration::from_secs(60), ..Load::on(&cluster, CLIENTS) };
     let (mut memory, mut before) = (Vec::new(), None);
     let mut generator = Generator::start(&heavy)?;
@@ -73,7 +73,7 @@ fn p50(outcome: &Outcome) -> f64 {
 fn light(cluster: &Cluster, rate: f64) -> Result<(Outcome, f64), String> {
     let [frames, items, ..] = cpu::Marks::of(&cluster.gateway)?.0;
     // A little slower than windows, so that each item has its own.
-    let light = Load { rate: rate / 1.5, publish: Duration::from_secs(3), ..Load::on(cluster, FEW) };
+    let light = Load { rate: rate / 1.5, publish: Duration::from_secs(2), ..Load::on(cluster, FEW) };
     let outcome = Generator::start(&light)?.outcome()?;
     let [frames_now, items_now, ..] = cpu::Marks::of(&cluster.gateway)?.0;
     Ok((outcome, (items_now - items) / (frames_now - frames)))

@@ -22,7 +22,7 @@ const ITEMS_EACH: u32 = 6;
 const WINDOW: Duration = Duration::from_millis(250);
 
 /// Long enough for the idle cost, the rounds, and a machine that others use too.
-const HOLD: Duration = Duration::from_secs(4);
+const HOLD: Duration = Duration::from_secs(3);
 
 fn run() -> Result<Cost, String> {
     let cluster = Cluster::start(&["--window", &humantime::format_duration(WINDOW).to_string()])?;
