@@ -6,6 +6,7 @@
 mod admit;
 mod control;
 mod data;
+mod matched;
 
 use std::sync::Arc;
 use std::time::Duration;

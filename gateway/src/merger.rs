@@ -63,11 +63,17 @@ pub(crate) enum Key {
     Client(Local),
 }
 
+impl Key {
+    pub(crate) fn of_group(group: &Arc<Group>) -> Self {
+        Self::Group(Arc::as_ptr(group).addr())
+    }
+}
+
 impl Target {
     pub(crate) fn key(&self) -> Key {
         match self {
             Self::All => Key::All,
-            Self::Group(group) => Key::Group(Arc::as_ptr(group).addr()),
+            Self::Group(group) => Key::of_group(group),
             Self::Client(local) => Key::Client(*local),
         }
     }

@@ -10,7 +10,7 @@ use common::limits::ROOMS_PER_CLIENT_MAX;
 use common::names::Kind;
 use parking_lot::RwLock;
 
-use crate::bucket::{BUCKETS, Bucket, Local};
+use crate::bucket::{BUCKETS, Bucket, Local, Slot};
 use crate::connection::Connection;
 use crate::directory::{Directory, Group};
 use crate::routes::Routes;
@@ -91,7 +91,7 @@ impl Registry {
     }
 
     fn enter(&self, bucket: &mut Bucket, local: Local, kind: Kind, name: &str) {
-        let known = |slot: &crate::bucket::Slot| slot.groups(kind).any(|group| *group.name == *name);
+        let known = |slot: &Slot| slot.groups(kind).any(|group| *group.name == *name);
         if bucket.slot(local).is_some_and(|slot| !known(slot)) {
             let group = self.directory.enter(kind, name, local.bucket());
             bucket.join(local, group);
@@ -157,15 +157,18 @@ impl Registry {
         self.enter_identity(&mut bucket, local, identity);
     }
 
-    /// How many members of a group belong to an application: counted, since groups keep only their sum.
-    pub(crate) fn members_of_app(&self, group: &Arc<Group>, app: u32) -> u64 {
-        let mut count = 0;
-        for number in bits(group.buckets()) {
-            let bucket = self.buckets[number].read();
-            let members = bucket.members(group).iter();
-            count += members.filter(|slot| bucket.slots[**slot as usize].app == app).count() as u64;
-        }
-        count
+    /// How many members of a group in one bucket belong to an application, and how many there are: counted, since
+    /// groups keep only their sum.
+    pub(crate) fn members_of_app(&self, number: usize, group: &Arc<Group>, app: u32) -> (u64, usize) {
+        let bucket = self.buckets[number].read();
+        let members = bucket.members(group);
+        let of_app = members.iter().filter(|slot| bucket.slots[**slot as usize].app == app);
+        (of_app.count() as u64, members.len())
+    }
+
+    /// Looks at a connection that is here, under its bucket's lock.
+    pub(crate) fn look<T>(&self, local: Local, look: impl FnOnce(&Slot) -> T) -> Option<T> {
+        self.buckets[local.bucket()].read().slot(local).map(look)
     }
 
     /// Whether a connection is here, in the group if one is given, and of the application if one is given.

@@ -1,4 +1,4 @@
-//! From a delivery to items for targets: who of those named is here, how many that is, and which lane.
+//! From a delivery to items for targets: who of those named is here, and which lane.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,8 +8,8 @@ use common::link::message::{Delivery, Taken, To};
 use common::names::Kind;
 
 use super::Link;
+use super::matched::{Effort, matched};
 use crate::bucket::Local;
-use crate::directory::Group;
 use crate::merger::{Filter, Item, Target};
 use crate::pusher::Urgency;
 use crate::registry::Registry;
@@ -22,24 +22,22 @@ pub(super) struct Admitted {
     urgent: Vec<(Target, Filter, Item)>,
     taken: Vec<Taken>,
     unmatched: Vec<Arc<Passage>>,
+    effort: Effort,
 }
 
 impl Admitted {
-    /// Finds the connections of one delivery.
-    pub(super) fn admit(&mut self, delivery: Delivery, link: &Link) {
+    /// Finds the connections of one delivery. A delivery that costs much is interrupted, for others on this thread.
+    pub(super) async fn admit(&mut self, delivery: Delivery, link: &Link) {
         let registry = &link.parts.registry;
         let app = delivery.app;
         let targets = targets(&delivery, registry);
+        self.effort.spend(delivery.names.len()).await;
         // For `all` the application is the target itself; elsewhere it filters.
         let filter = Filter {
             app: if delivery.to == To::All as i32 { None } else { app },
             except: except(&delivery.except),
         };
-        let targets: Vec<_> = targets
-            .into_iter()
-            .map(|target| (count(&target, &filter, registry), target))
-            .filter(|(matched, _)| *matched > 0)
-            .collect();
+        let targets = matched(targets, &filter, registry, &mut self.effort).await;
         link.parts.counters.deliveries.inc();
         let matched = targets.iter().map(|(matched, _)| matched).sum();
         self.taken.push(Taken { serial: delivery.serial, matched });
@@ -111,28 +109,6 @@ fn except(locals: &[u64]) -> Option<Arc<[Local]>> {
     sorted.sort_unstable();
     sorted.dedup();
     Some(sorted.into())
-}
-
-/// How many connections a target has now.
-fn count(target: &Target, filter: &Filter, registry: &Registry) -> u64 {
-    let all = |group: Option<&Arc<Group>>| {
-        let whole = match (group, filter.app) {
-            (None, _) => registry.clients() as u64,
-            (Some(group), None) => group.members(),
-            (Some(group), Some(app)) => registry.members_of_app(group, app),
-        };
-        let except = filter.except.iter().flat_map(|except| except.iter());
-        let left_out = except.filter(|local| registry.matches(**local, group, filter.app)).count();
-        whole.saturating_sub(left_out as u64)
-    };
-    match target {
-        Target::All => all(None),
-        Target::Group(group) => all(Some(group)),
-        Target::Client(local) => {
-            let excepted = filter.except.as_ref().is_some_and(|except| except.binary_search(local).is_ok());
-            u64::from(!excepted && registry.matches(*local, None, filter.app))
-        }
-    }
 }
 
 #[cfg(test)]

@@ -32,7 +32,7 @@ async fn read(link: &Link, receive: &mut RecvStream) -> Result<(), Lost> {
         stream::receive(receive, &mut inbound).await?;
         while let Some(message) = inbound.next_message::<Down>().map_err(Lost::Garbage)? {
             if let Some(down::Body::Delivery(delivery)) = message.body {
-                admitted.admit(delivery, link);
+                admitted.admit(delivery, link).await;
             }
         }
         admitted.hand_over(link);
