@@ -85,8 +85,15 @@ impl Node {
     #[allow(clippy::unused_async)]
     pub async fn bind(settings: Settings) -> io::Result<Self> {
         let clients = listening::bind(settings.listen)?;
-        // Accepted sockets inherit it.
-        SockRef::from(&clients).set_send_buffer_size(settings.send_buffer_bytes)?;
+        let (asked, usable) =
+            (settings.send_buffer_bytes, set_send_buffer(&clients, settings.send_buffer_bytes)?);
+        if usable < asked {
+            tracing::warn!(
+                asked,
+                usable,
+                "the kernel gives clients a smaller send buffer: see net.core.wmem_max"
+            );
+        }
         let ingress = listening::bind(settings.ingress)?.into_std()?;
         let ops = listening::bind(settings.ops)?;
         let addresses = [clients.local_addr()?, ingress.local_addr()?, ops.local_addr()?];
@@ -167,6 +174,16 @@ impl Node {
     }
 }
 
+/// Asks for a send buffer, which accepted sockets inherit, and says how much of it the kernel gave: past its own
+/// maximum it gives less without a word.
+fn set_send_buffer(clients: &TcpListener, bytes: usize) -> io::Result<usize> {
+    let socket = SockRef::from(clients);
+    socket.set_send_buffer_size(bytes)?;
+    let said = socket.send_buffer_size()?;
+    // Linux doubles what is asked, for its own bookkeeping, and says the double (socket(7)).
+    Ok(if cfg!(target_os = "linux") { said / 2 } else { said })
+}
+
 /// Puts a gateway together and starts its threads; its ports are the caller's.
 pub(crate) fn assemble(
     settings: Settings,
@@ -200,5 +217,18 @@ pub(crate) fn assemble(
         tasks: tasks.clone(),
         shutdown: shutdown.clone(),
         shared,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_send_buffer_past_the_kernels_maximum_is_noticed() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        assert_eq!(set_send_buffer(&listener, 64 * 1024).unwrap(), 64 * 1024);
+        let too_much = i32::MAX as usize;
+        assert!(set_send_buffer(&listener, too_much).unwrap() < too_much);
     }
 }
