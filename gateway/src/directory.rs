@@ -128,11 +128,8 @@ impl Directory {
         self.sizes[kind as usize].load(Ordering::Relaxed)
     }
 
-    /// All groups, a shard at a time: each call of `visit` runs outside any lock.
-    pub(crate) fn each_shard(&self, mut visit: impl FnMut(Vec<Arc<Group>>)) {
-        for shard in &self.shards {
-            let groups = shard.read().iter().cloned().collect();
-            visit(groups);
-        }
+    /// All groups, a shard at a time; no lock is held between them.
+    pub(crate) fn shards(&self) -> impl Iterator<Item = Vec<Arc<Group>>> {
+        self.shards.iter().map(|shard| shard.read().iter().cloned().collect())
     }
 }

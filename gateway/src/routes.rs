@@ -10,6 +10,7 @@
 
 use std::collections::VecDeque;
 use std::hash::{Hash, Hasher};
+use std::iter::Peekable;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -140,65 +141,37 @@ impl Subscription {
         self.noted.notified().await;
     }
 
-    /// The messages that tell all changes so far, in order.
-    pub(crate) fn changes(&self, directory: &Directory) -> Vec<Message> {
+    /// The messages that tell all changes so far, in order, each made when it is asked for.
+    pub(crate) fn changes<'a>(&'a self, directory: &'a Directory) -> impl Iterator<Item = Message> + 'a {
         let mut pending = self.pending.lock();
-        if pending.names.is_empty() {
-            return Vec::new();
-        }
         let names = std::mem::take(&mut pending.names);
-        pending.round += 1;
+        let is_over = names.is_empty();
+        pending.round += u64::from(!is_over);
         let round = pending.round;
         // The lock is let go while names are looked up: what changes meanwhile is told in the next round.
         drop(pending);
-        let mut messages = Vec::with_capacity(names.len() / NAMES_PER_MESSAGE + 1);
-        let mut message = Message::default();
-        for ByName(group) in names {
-            let route = Route { kind: group.kind as i32, name: group.name.to_string() };
-            if directory.find(group.kind, &group.name).is_some() {
-                message.begun.push(route);
-            } else {
-                message.ceased.push(route);
-            }
-            if message.begun.len() + message.ceased.len() >= NAMES_PER_MESSAGE {
-                messages.push(std::mem::take(&mut message));
-            }
-        }
-        messages.push(message);
-        self.number(&mut messages, round);
-        messages
+        let names = names.into_iter().map(|ByName(group)| group).peekable();
+        Telling { subscription: self, directory, names, round, is_snapshot: false, is_over }
     }
 
-    /// The messages that tell everything there is, for a link that begins.
-    pub(crate) fn snapshot(&self, directory: &Directory) -> Vec<Message> {
+    /// The messages that tell everything there is, for a link that begins, each made when it is asked for.
+    pub(crate) fn snapshot<'a>(&'a self, directory: &'a Directory) -> impl Iterator<Item = Message> + 'a {
         let round = {
             let mut pending = self.pending.lock();
             pending.round += 1;
             pending.round
         };
-        let mut messages = vec![Message::default()];
-        directory.each_shard(|groups| {
-            for group in groups {
-                if messages.last().is_none_or(|last| last.begun.len() >= NAMES_PER_MESSAGE) {
-                    messages.push(Message::default());
-                }
-                let route = Route { kind: group.kind as i32, name: group.name.to_string() };
-                messages.last_mut().expect("one was just pushed").begun.push(route);
-            }
-        });
-        messages.last_mut().expect("begins with one").complete = true;
-        self.number(&mut messages, round);
-        messages
+        let names = directory.shards().flatten().peekable();
+        Telling { subscription: self, directory, names, round, is_snapshot: true, is_over: false }
     }
 
-    fn number(&self, messages: &mut [Message], round: u64) {
+    /// The serial of a round's next message; with the last one the round is told.
+    fn number(&self, round: u64, is_last: bool) -> u64 {
         let mut pending = self.pending.lock();
-        for message in messages {
-            pending.serial += 1;
-            message.serial = pending.serial;
-        }
-        let last = (pending.serial, round);
-        pending.told.push_back(last);
+        pending.serial += 1;
+        let serial = pending.serial;
+        pending.told.extend(is_last.then_some((serial, round)));
+        serial
     }
 
     /// The logic node has taken messages up to `serial`.
@@ -217,6 +190,38 @@ impl Subscription {
     }
 }
 
+/// A round being told. Its messages are made one at a time: all of them, with a million names, would be tens of
+/// megabytes, and the other links of the thread would have no turn until they were made.
+struct Telling<'a, Names: Iterator> {
+    subscription: &'a Subscription,
+    directory: &'a Directory,
+    names: Peekable<Names>,
+    round: u64,
+    is_snapshot: bool,
+    is_over: bool,
+}
+
+impl<Names: Iterator<Item = Arc<Group>>> Iterator for Telling<'_, Names> {
+    type Item = Message;
+
+    fn next(&mut self) -> Option<Message> {
+        if self.is_over {
+            return None;
+        }
+        let mut message = Message::default();
+        for group in self.names.by_ref().take(NAMES_PER_MESSAGE) {
+            // What ceases to be held after it was found for a snapshot is told in the next round.
+            let is_held = self.is_snapshot || self.directory.find(group.kind, &group.name).is_some();
+            let names = if is_held { &mut message.begun } else { &mut message.ceased };
+            names.push(Route { kind: group.kind as i32, name: group.name.to_string() });
+        }
+        self.is_over = self.names.peek().is_none();
+        message.complete = self.is_over && self.is_snapshot;
+        message.serial = self.subscription.number(self.round, self.is_over);
+        Some(message)
+    }
+}
+
 /// A link's subscription. Dropped: nothing is noted for it and nobody waits for it.
 #[derive(Debug)]
 pub(crate) struct Subscribed {
@@ -229,5 +234,60 @@ impl Drop for Subscribed {
         self.routes.links.write().retain(|link| !Arc::ptr_eq(link, &self.subscription));
         self.subscription.closed.store(true, Ordering::Release);
         self.subscription.taken.notify_waiters();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use common::names::Kind;
+
+    use super::*;
+
+    /// Names of two messages and a bit.
+    const NAMES: usize = 2 * NAMES_PER_MESSAGE + 10;
+
+    fn groups(directory: &Directory) -> Vec<Arc<Group>> {
+        (0..NAMES).map(|number| directory.enter(Kind::Room, &format!("r{number}"), 0)).collect()
+    }
+
+    #[test]
+    fn a_round_is_taken_with_its_last_message() {
+        let routes = Arc::<Routes>::default();
+        let directory = Directory::new(routes.clone());
+        groups(&directory);
+        let subscribed = routes.subscribe();
+        let subscription = &subscribed.subscription;
+        let messages: Vec<_> = subscription.snapshot(&directory).collect();
+        assert_eq!(messages.iter().map(|message| message.begun.len()).sum::<usize>(), NAMES);
+        let described: Vec<_> = messages.iter().map(|message| (message.serial, message.complete)).collect();
+        assert_eq!(described, [(1, false), (2, false), (3, true)]);
+        subscription.take(2);
+        assert!(subscription.wanted().is_some(), "the last message is not taken");
+        subscription.take(3);
+        assert!(subscription.wanted().is_none());
+        assert_eq!(subscription.changes(&directory).count(), 0, "nothing has changed");
+    }
+
+    #[test]
+    fn an_empty_snapshot_is_one_message() {
+        let routes = Arc::<Routes>::default();
+        let subscribed = routes.subscribe();
+        let messages: Vec<_> = subscribed.subscription.snapshot(&Directory::new(routes.clone())).collect();
+        assert!(messages.len() == 1 && messages[0].complete);
+    }
+
+    #[test]
+    fn messages_are_made_one_at_a_time_and_say_what_is_true_then() {
+        let routes = Arc::<Routes>::default();
+        let directory = Directory::new(routes.clone());
+        let subscribed = routes.subscribe();
+        let subscription = &subscribed.subscription;
+        let groups = groups(&directory);
+        let mut changes = subscription.changes(&directory);
+        assert_eq!(changes.next().unwrap().begun.len(), NAMES_PER_MESSAGE);
+        groups.iter().for_each(|group| directory.vacate(group, 0));
+        assert_eq!(changes.map(|message| message.ceased.len()).sum::<usize>(), NAMES - NAMES_PER_MESSAGE);
+        let again: usize = subscription.changes(&directory).map(|message| message.ceased.len()).sum();
+        assert_eq!(again, NAMES, "the names told as begun have ceased since");
     }
 }

@@ -152,9 +152,11 @@ impl Control<'_> {
         }
     }
 
-    async fn tell(&mut self, messages: Vec<Routes>) -> Result<(), Ended> {
+    async fn tell(&mut self, messages: impl Iterator<Item = Routes>) -> Result<(), Ended> {
         for message in messages {
             self.say(control_up::Body::Routes(message)).await?;
+            // While the peer's window is open nothing waits, and a million names are hundreds of messages.
+            tokio::task::yield_now().await;
         }
         Ok(())
     }

@@ -132,8 +132,7 @@ impl World {
                 groups.entry(name).or_default().insert(registration.connection.local);
             }
         }
-        let mut known = 0;
-        self.registry.directory.each_shard(|shard| known += shard.len());
+        let known: usize = self.registry.directory.shards().map(|shard| shard.len()).sum();
         assert_eq!(known, groups.len(), "no group without members is left");
         for ((kind, name), expected) in groups {
             let group = self.registry.directory.find(*kind, name).expect("it has members");
