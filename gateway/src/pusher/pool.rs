@@ -1,14 +1,24 @@
 //! The workers that write: threads that take one bucket of a sweep at a time, of the sweep with the highest rank.
+//!
+//! Ranks give way by time: a bucket may be thousands of writes, so between two chunks of it a worker does what has
+//! a higher rank, for so many times as long as the chunk took. An urgent push waits for a chunk, not for a bucket.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use parking_lot::{Condvar, Mutex};
 
 use super::sweep::{Scratch, Sweep};
 use crate::registry::Registry;
 
-/// Of so many buckets taken one is of the sweep with the lowest rank, so that none waits for ever.
-const LAST_FIRST: u64 = 8;
+/// Of so many buckets taken one is of a sweep behind the first, of each in turn, so that none waits for ever.
+const OTHERS_FIRST: usize = 8;
+
+/// Between two chunks higher ranks get so many times as long as the last took.
+const GIVES_WAY: u32 = 8;
+
+/// How many [`Rank`]s there are.
+const RANKS: usize = 4;
 
 /// Which sweep goes first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -32,7 +42,7 @@ struct Work {
     /// Highest rank first.
     sweeps: Vec<Arc<Job>>,
     /// Buckets taken so far.
-    taken: u64,
+    taken: usize,
     ended: bool,
 }
 
@@ -62,15 +72,21 @@ impl Job {
 }
 
 impl Pool {
-    /// Runs a sweep on the workers and waits for its end.
-    pub(super) fn run(&self, sweep: &Arc<Sweep>, rank: Rank) {
-        let buckets = sweep.buckets().len();
-        let progress = Progress { next: 0, left: buckets };
+    /// Gives a sweep to the workers.
+    fn begin(&self, sweep: &Arc<Sweep>, rank: Rank) -> Arc<Job> {
+        let progress = Progress { next: 0, left: sweep.buckets().len() };
         let job = Arc::new(Job { sweep: sweep.clone(), rank, state: Mutex::new(progress) });
         let mut work = self.work.lock();
         let place = work.sweeps.partition_point(|other| other.rank <= rank);
         work.sweeps.insert(place, job.clone());
         self.some.notify_all();
+        job
+    }
+
+    /// Runs a sweep on the workers and waits for its end.
+    pub(super) fn run(&self, sweep: &Arc<Sweep>, rank: Rank) {
+        let job = self.begin(sweep, rank);
+        let mut work = self.work.lock();
         while job.state.lock().left > 0 && !work.ended {
             self.done.wait(&mut work);
         }
@@ -79,31 +95,57 @@ impl Pool {
 
     /// A worker's life.
     pub(super) fn work(&self, registry: &Registry) {
-        let mut scratch = Scratch::default();
+        let mut scratches = Default::default();
         while let Some((job, bucket)) = self.take() {
-            job.sweep.run(bucket, registry, &mut scratch);
-            let mut state = job.state.lock();
-            state.left -= 1;
-            if state.left == 0 {
-                drop(state);
-                // Under the lock that the lane waits with, so that the word is not missed.
-                let _work = self.work.lock();
-                self.done.notify_all();
-            }
+            self.write(&job, bucket, registry, &mut scratches);
         }
     }
 
-    /// The next bucket of the first sweep that has one, by and by of the last.
+    /// Writes one bucket, and between its chunks what has a higher rank.
+    fn write(&self, job: &Job, bucket: usize, registry: &Registry, scratches: &mut [Scratch; RANKS]) {
+        // Whatever is done between has another rank, and so another of them.
+        let mut scratch = std::mem::take(&mut scratches[job.rank as usize]);
+        let mut began = Instant::now();
+        job.sweep.run(bucket, registry, &mut scratch, || {
+            let now = Instant::now();
+            let until = now + (now - began) * GIVES_WAY;
+            while let Some((above, bucket)) = self.take_above(job.rank) {
+                self.write(&above, bucket, registry, scratches);
+                if Instant::now() >= until {
+                    break;
+                }
+            }
+            began = Instant::now();
+        });
+        scratches[job.rank as usize] = scratch;
+        let mut state = job.state.lock();
+        state.left -= 1;
+        if state.left == 0 {
+            drop(state);
+            // Under the lock that the lane waits with, so that the word is not missed.
+            let _work = self.work.lock();
+            self.done.notify_all();
+        }
+    }
+
+    /// The next bucket of a sweep with a higher rank than this.
+    fn take_above(&self, rank: Rank) -> Option<(Arc<Job>, usize)> {
+        let work = self.work.lock();
+        let mut above = work.sweeps.iter().take_while(|job| job.rank < rank);
+        above.find_map(|job| job.take().map(|bucket| (job.clone(), bucket)))
+    }
+
+    /// The next bucket of the first sweep that has one, by and by of each of the others.
     fn take(&self) -> Option<(Arc<Job>, usize)> {
         let mut work = self.work.lock();
         loop {
-            let last_first = work.taken % LAST_FIRST == LAST_FIRST - 1;
-            let first = |job: &Arc<Job>| job.take().map(|bucket| (job.clone(), bucket));
-            let taken = if last_first {
-                work.sweeps.iter().rev().find_map(first)
-            } else {
-                work.sweeps.iter().find_map(first)
-            };
+            let turn = work.taken / OTHERS_FIRST;
+            let others = work.sweeps.len().saturating_sub(1);
+            let others_first = others > 0 && work.taken % OTHERS_FIRST == OTHERS_FIRST - 1;
+            let start = if others_first { 1 + turn % others } else { 0 };
+            let (before, from) = work.sweeps.split_at(start);
+            let mut in_turn = from.iter().chain(before.iter().rev());
+            let taken = in_turn.find_map(|job| job.take().map(|bucket| (job.clone(), bucket)));
             if taken.is_some() {
                 work.taken += 1;
                 return taken;
@@ -122,3 +164,6 @@ impl Pool {
         self.done.notify_all();
     }
 }
+
+#[cfg(test)]
+mod tests;

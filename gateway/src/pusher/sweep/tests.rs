@@ -20,13 +20,13 @@ use crate::tally::{Outgoing, Part, Passage};
 use crate::transport::Transport;
 
 /// Connections in memory.
-struct World {
-    registry: Arc<Registry>,
+pub(in crate::pusher) struct World {
+    pub(in crate::pusher) registry: Arc<Registry>,
     shared: Arc<Shared>,
 }
 
 impl World {
-    fn new() -> Self {
+    pub(in crate::pusher) fn new() -> Self {
         let shared = Shared {
             counters: Arc::new(Counters::new(&Metrics::new("test"))),
             tasks: Tasks::new(Shutdown::new()),
@@ -38,18 +38,33 @@ impl World {
         Self { registry: Arc::new(Registry::new(Arc::<Routes>::default())), shared: Arc::new(shared) }
     }
 
-    fn register(&self, rooms: &[String]) -> Registration {
+    pub(in crate::pusher) fn register(&self, rooms: &[String]) -> Registration {
         self.registry.register(&Identity::default(), rooms, |local| {
             let transport = Transport::Memory(Box::default());
             Arc::new(Connection::new(transport.into(), local, self.shared.clone()))
         })
     }
 
+    /// Puts so many connections, of no room, into one bucket.
+    pub(in crate::pusher) fn crowd(&self, bucket: usize, connections: usize) {
+        for _ in 0..connections {
+            self.registry.bucket(bucket).write().insert(0, |local| {
+                let transport = Transport::Memory(Box::default());
+                Arc::new(Connection::new(transport.into(), local, self.shared.clone()))
+            });
+        }
+    }
+
     /// A sweep with an item for everybody and one for each of these rooms.
     fn sweep(&self, rooms: &[String]) -> Arc<Sweep> {
-        let mut merger = Merger::new(Duration::ZERO, WindowMode::Trailing, usize::MAX);
         let groups = rooms.iter().map(|room| self.registry.directory.find(Kind::Room, room).unwrap());
-        for target in groups.map(Target::Group).chain([Target::All]) {
+        self.plan(groups.map(Target::Group).chain([Target::All]))
+    }
+
+    /// A sweep with an item for each of these.
+    pub(in crate::pusher) fn plan(&self, targets: impl Iterator<Item = Target>) -> Arc<Sweep> {
+        let mut merger = Merger::new(Duration::ZERO, WindowMode::Trailing, usize::MAX);
+        for target in targets {
             let passage = Passage::new(Arc::<Outgoing>::default(), 1, 1);
             let body = Bytes::from_static(b"\"data\":1}");
             let item = Item { body, key: None, expires: None, part: Part { passage, matched: 1 } };
