@@ -4,7 +4,7 @@
 //! a higher rank, for so many times as long as the chunk took. An urgent push waits for a chunk, not for a bucket.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
@@ -16,6 +16,9 @@ const OTHERS_FIRST: usize = 8;
 
 /// Between two chunks higher ranks get so many times as long as the last took.
 const GIVES_WAY: u32 = 8;
+
+/// At a forced end, buckets that are being written have this long to be finished.
+const LAST_BUCKETS: Duration = Duration::from_secs(1);
 
 /// How many [`Rank`]s there are.
 const RANKS: usize = 4;
@@ -69,6 +72,14 @@ impl Job {
         state.next += 1;
         Some(bucket)
     }
+
+    /// Gives up what nobody has taken.
+    fn stop(&self) {
+        let mut state = self.state.lock();
+        let buckets = self.sweep.buckets().len();
+        state.left -= buckets - state.next;
+        state.next = buckets;
+    }
 }
 
 impl Pool {
@@ -83,13 +94,17 @@ impl Pool {
         job
     }
 
-    /// Runs a sweep on the workers and waits for its end.
+    /// Runs a sweep on the workers and waits for its end. At a forced end it waits for the buckets that are being
+    /// written, so that what is counted of them is whole.
     pub(super) fn run(&self, sweep: &Arc<Sweep>, rank: Rank) {
         let job = self.begin(sweep, rank);
         let mut work = self.work.lock();
         while job.state.lock().left > 0 && !work.ended {
             self.done.wait(&mut work);
         }
+        job.stop();
+        let until = Instant::now() + LAST_BUCKETS;
+        while job.state.lock().left > 0 && !self.done.wait_until(&mut work, until).timed_out() {}
         work.sweeps.retain(|other| !Arc::ptr_eq(other, &job));
     }
 
