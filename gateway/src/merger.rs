@@ -89,6 +89,11 @@ pub(crate) struct Filter {
 }
 
 impl Filter {
+    /// What it costs in memory, beside itself.
+    fn cost(&self) -> usize {
+        self.except.as_ref().map_or(0, |except| size_of_val::<[Local]>(except))
+    }
+
     pub(crate) fn admits(&self, local: Local, app: u32) -> bool {
         self.app.is_none_or(|wanted| wanted == app)
             && self.except.as_ref().is_none_or(|except| except.binary_search(&local).is_err())
@@ -213,17 +218,14 @@ impl Merger {
             }
         };
         let batch = self.batches[index].as_mut().expect("pending names batches that are there");
-        self.bytes += item.body.len() + ITEM_OVERHEAD;
-        let was_full = batch.fullness().is_some();
+        let (cost, was_full) = (batch.cost(), batch.fullness().is_some());
         let conflated = batch.offer(filter, item);
+        self.bytes = self.bytes + batch.cost() - cost;
         if !was_full && batch.fullness().is_some() {
             early_at = Some(now);
         }
         if early_at.is_some() {
             self.early.push(key);
-        }
-        if let Some(old) = &conflated {
-            self.bytes -= old.body.len() + ITEM_OVERHEAD;
         }
         if self.bytes > self.bytes_max {
             self.crowded = true;

@@ -45,6 +45,8 @@ pub(crate) struct Batch {
     bytes: usize,
     /// What each item of the target needs beside its body: a room's name.
     prefix_bytes: usize,
+    /// What the filters of its segments cost.
+    filters_cost: usize,
     /// Its first item came after a quiet window, and need not wait.
     pub(super) leads: bool,
 }
@@ -63,6 +65,7 @@ impl Batch {
             items: 0,
             bytes: 0,
             prefix_bytes,
+            filters_cost: 0,
             leads: false,
         }
     }
@@ -86,7 +89,7 @@ impl Batch {
 
     /// What it costs in memory, overhead included.
     pub(super) fn cost(&self) -> usize {
-        self.bytes - self.items * self.prefix_bytes + self.items * ITEM_OVERHEAD
+        self.bytes - self.items * self.prefix_bytes + self.items * ITEM_OVERHEAD + self.filters_cost
     }
 
     /// Takes what one sweep should hand over of more than this: the leading segments that fit, at least one. `None`:
@@ -101,11 +104,13 @@ impl Batch {
         while let Some(segment) = self.segments.pop_front_if(|next| fits(&part, next)) {
             part.items += segment.live();
             part.bytes += segment.bytes;
+            part.filters_cost += segment.filter.cost();
             part.segments.push_back(segment);
         }
         self.first += part.segments.len();
         self.items -= part.items;
         self.bytes -= part.bytes;
+        self.filters_cost -= part.filters_cost;
         if self.keys.len() > 2 * self.items {
             let first = self.first;
             self.keys.retain(|_, places| places.iter().any(|(segment, _)| *segment >= first));
@@ -124,6 +129,7 @@ impl Batch {
             last.filter == *filter && last.live() < TARGET_ITEMS_MAX && last.bytes < TARGET_BYTES_MAX
         });
         if !fits {
+            self.filters_cost += filter.cost();
             self.segments.push_back(Segment {
                 filter: filter.clone(),
                 items: Vec::new(),

@@ -185,3 +185,22 @@ fn of_what_gathered_for_long_a_sweep_takes_a_part_and_the_next_the_next() {
     assert_eq!(numbers[..2], [9, 10]);
     assert!(numbers.contains(&1_002) && !numbers.contains(&1_001), "the newer of the two with the key");
 }
+
+#[test]
+fn whom_items_are_not_for_is_counted_once_for_each_frame() {
+    let mut merger = Merger::new(WINDOW, WindowMode::Trailing, usize::MAX);
+    let now = Instant::now();
+    let offered = Offered { target: 1, app: None, key: None, bytes: 10, after: 0 };
+    let plain = ITEM_OVERHEAD + 10;
+    let except: Arc<[Local]> = (0..10_000).map(Local).collect();
+    let filter = Filter { app: None, except: Some(except) };
+    for number in 0..2 {
+        merger.offer(now, &Target::Client(Local(1)), &filter, item(number, &offered));
+        assert_eq!(merger.bytes(), 80_000 + (number as usize + 1) * plain);
+    }
+    merger.offer(now, &Target::Client(Local(1)), &Filter::default(), item(2, &offered));
+    merger.offer(now, &Target::Client(Local(1)), &filter, item(3, &offered));
+    assert_eq!(merger.bytes(), 2 * 80_000 + 4 * plain, "another frame, the list again");
+    merger.flush(now);
+    assert_eq!(merger.bytes(), 0);
+}
