@@ -80,13 +80,24 @@ impl Target {
 }
 
 /// Which of a target's connections get an item.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Filter {
     /// Only those of this application.
     pub(crate) app: Option<u32>,
     /// Not these, sorted.
     pub(crate) except: Option<Arc<[Local]>>,
 }
+
+impl PartialEq for Filter {
+    fn eq(&self, other: &Self) -> bool {
+        let same = |(one, other)| Arc::ptr_eq(one, other) || one == other;
+        self.app == other.app
+            && self.except.is_some() == other.except.is_some()
+            && self.except.as_ref().zip(other.except.as_ref()).is_none_or(same)
+    }
+}
+
+impl Eq for Filter {}
 
 impl Filter {
     /// What it costs in memory, beside itself.

@@ -13,6 +13,10 @@ const ROOM_MEMBER_BYTES: usize = 10;
 /// Fewer holes than this in a segment are not worth closing.
 const HOLES_MIN: usize = 64;
 
+/// Of one key so many pending items, each for other connections, are known; further ones replace nothing and are
+/// not replaced. Each item with the key is compared with them all.
+pub(super) const PLACES_MAX: usize = 64;
+
 /// Items of one target for the same connections, in order: one frame.
 #[derive(Debug)]
 pub(crate) struct Segment {
@@ -154,13 +158,17 @@ impl Batch {
 
     /// Notes the place of the newest item with a key, and takes out the one before it. Only an item for the
     /// same connections is replaced: others would lose the older one for nothing.
+    ///
+    /// An item that is not noted, of too many, stays where it is: it is sent before what comes later.
     fn replace(&mut self, key: String, filter: &Filter, place: (usize, usize)) -> Option<Item> {
         let places = self.keys.entry(key).or_default();
         let (first, segments) = (self.first, &mut self.segments);
         places.retain(|(segment, _)| *segment >= first);
         let Some(known) = places.iter_mut().find(|(segment, _)| segments[*segment - first].filter == *filter)
         else {
-            places.push(place);
+            if places.len() < PLACES_MAX {
+                places.push(place);
+            }
             return None;
         };
         let (segment, at) = std::mem::replace(known, place);

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::batch::PLACES_MAX;
 use super::model::{Offered, Run, WINDOW, item, sent};
 use super::*;
 
@@ -203,4 +204,29 @@ fn whom_items_are_not_for_is_counted_once_for_each_frame() {
     assert_eq!(merger.bytes(), 2 * 80_000 + 4 * plain, "another frame, the list again");
     merger.flush(now);
     assert_eq!(merger.bytes(), 0);
+}
+
+#[test]
+fn a_key_with_ever_other_filters_is_compared_with_few_and_stays_in_order() {
+    let mut merger = Merger::new(WINDOW, WindowMode::Trailing, usize::MAX);
+    let now = Instant::now();
+    let mut filters = (0..20_000_u32).map(|app| Filter { app: Some(app), except: None }).collect::<Vec<_>>();
+    // Those that are known conflate on.
+    filters.extend_from_within(..PLACES_MAX);
+    let mut conflated = 0;
+    for (number, filter) in filters.iter().enumerate() {
+        let offered = Offered { target: 1, app: filter.app, key: Some(1), bytes: 10, after: 0 };
+        let offer = merger.offer(now, &Target::Client(Local(1)), filter, item(number as u32, &offered));
+        conflated += usize::from(matches!(offer, Offer::Conflated(_)));
+    }
+    // One beyond is sent twice rather than looked for.
+    let beyond = &filters[PLACES_MAX];
+    let offered = Offered { target: 1, app: beyond.app, key: Some(1), bytes: 10, after: 0 };
+    let offer = merger.offer(now, &Target::Client(Local(1)), beyond, item(filters.len() as u32, &offered));
+    assert!(matches!(offer, Offer::Merged));
+    assert_eq!(conflated, PLACES_MAX);
+    let mut out = Vec::new();
+    sent(merger.flush(now).batches, &mut out);
+    let numbers: Vec<u32> = out.iter().map(|(_, _, number)| *number).collect();
+    assert_eq!(numbers, (PLACES_MAX as u32..=filters.len() as u32).collect::<Vec<_>>());
 }
