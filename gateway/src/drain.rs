@@ -2,7 +2,7 @@
 //!
 //! Each client is told first when its turn will be (`reconnect`), and at its turn good-bye (1012). The drain is cut
 //! into steps: at each, everything accepted so far is sent, and then those whose turn has come are told. Only what
-//! is accepted between the two may miss them.
+//! is accepted between the two may miss them, and what takes longer than a step to write.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -39,7 +39,9 @@ pub(crate) async fn run(parts: &Arc<Parts>) -> usize {
     let mut steps = tokio::time::interval(STEP);
     loop {
         steps.tick().await;
-        parts.pusher.flush().await;
+        // What takes longer to write than a step does not hold up the good-byes: those who wait would all get
+        // theirs at once.
+        let _ = tokio::time::timeout(STEP, parts.pusher.flush()).await;
         while let Some((connection, _)) = queue.pop_front_if(|(_, at)| *at <= began.elapsed()) {
             say_good_bye(parts, &connection);
         }
@@ -58,7 +60,7 @@ pub(crate) async fn run(parts: &Arc<Parts>) -> usize {
     let left = here(parts);
     left.iter().for_each(|connection| connection.cut());
     // What came since is counted as it should be: nobody is left to get it.
-    parts.pusher.flush().await;
+    let _ = tokio::time::timeout(LAST_WORDS, parts.pusher.flush()).await;
     tokio::time::sleep(RECEIPTS).await;
     tracing::info!(told, cut = left.len(), "drained");
     left.len()

@@ -361,9 +361,14 @@ impl Merger {
         }
     }
 
+    /// The tick comes now.
+    pub(crate) fn hurry(&mut self, now: Instant) {
+        self.tick = Some(now);
+    }
+
     /// Everything that waits, due or not, kept or not, as an early leave; of much again only a part.
     pub(crate) fn flush(&mut self, now: Instant) -> Due {
-        self.tick = Some(now);
+        self.hurry(now);
         Due { tick: None, ..self.due(now, |_| false) }
     }
 

@@ -122,8 +122,7 @@ impl Pusher {
 
     /// Sends everything that waits now, window or not, and waits until it is with the sockets.
     pub(crate) async fn flush(&self) {
-        for lane in [&self.urgent, &self.merged] {
-            let asked = lane.flush();
+        for (lane, asked) in [&self.urgent, &self.merged].map(|lane| (lane, lane.flush())) {
             loop {
                 let eased = lane.eased.notified();
                 if lane.has_flushed(asked) {

@@ -62,6 +62,10 @@ struct State {
     bulk: Bulk,
     /// Flushes asked for.
     flushes: u64,
+    /// Flushes for which windows have been cut short.
+    hurried: u64,
+    /// A flush of which all is swept but what is bulk.
+    flushing: Option<u64>,
     ended: bool,
     /// When the sweep that runs began.
     sweeping: Option<Instant>,
@@ -119,6 +123,8 @@ impl Lane {
             merger: Merger::new(window, mode, limits.merger_bytes_max).in_parts(part_bytes_max),
             bulk: Bulk::Idle,
             flushes: 0,
+            hurried: 0,
+            flushing: None,
             ended: false,
             sweeping: None,
             late: Duration::ZERO,
@@ -206,19 +212,20 @@ impl Lane {
         let mut guard = self.state.lock();
         loop {
             let state = &mut *guard;
-            let asked = state.flushes;
             let now = Instant::now();
-            if asked > self.flushed.load(Ordering::Acquire) {
-                if state.bulk.is_idle() {
-                    let due = state.merger.flush(now);
-                    pusher.counters.parts.inc_by(due.parts);
-                    let done = if due.parts == 0 { asked } else { self.flushed.load(Ordering::Acquire) };
-                    return Turn::Sweep(due, done);
-                }
-                self.wake.wait(&mut guard);
-                continue;
+            let is_idle = state.bulk.is_idle();
+            if let Some(done) = state.flushing.take_if(|_| is_idle) {
+                self.has_swept(done);
             }
-            if state.ended {
+            let done = self.flushed.load(Ordering::Acquire);
+            if state.flushes > done && is_idle {
+                return self.flush_all(state, now, pusher, registry);
+            }
+            // While bulk is being written, a flush waits for it, and for nothing else does anything wait.
+            if std::mem::replace(&mut state.hurried, state.flushes) < state.flushes {
+                state.merger.hurry(now);
+            }
+            if state.ended && is_idle {
                 return Turn::End;
             }
             match state.merger.next_due() {
@@ -226,11 +233,35 @@ impl Lane {
                 Some(due) if due <= now => {
                     let due = self.due(state, now, registry);
                     self.count(state, &due, now, pusher);
-                    return Turn::Sweep(due, asked);
+                    return Turn::Sweep(due, done);
                 }
                 Some(due) => _ = self.wake.wait_until(&mut guard, due),
             }
         }
+    }
+
+    /// Takes everything; what is bulk of it goes to its thread, and the flush is done when that is.
+    fn flush_all(&self, state: &mut State, now: Instant, pusher: &Pusher, registry: &Registry) -> Turn {
+        let mut due = state.merger.flush(now);
+        pusher.counters.parts.inc_by(due.parts);
+        // At the end its thread may have gone.
+        if !state.ended {
+            self.give_bulk(state, &mut due, registry);
+        }
+        let done = self.flushed.load(Ordering::Acquire);
+        if due.parts > 0 {
+            return Turn::Sweep(due, done);
+        }
+        if state.bulk.is_idle() {
+            return Turn::Sweep(due, state.flushes);
+        }
+        state.flushing = Some(state.flushes);
+        Turn::Sweep(due, done)
+    }
+
+    fn has_swept(&self, done: u64) {
+        self.flushed.fetch_max(done, Ordering::AcqRel);
+        self.eased.notify_waiters();
     }
 
     /// Whether what a sweep would write of a batch is so much that others should not wait for it.
@@ -252,13 +283,18 @@ impl Lane {
         let mut due = merger
             .due(now, |batch| is_busy && (bulk.holds(batch.target.key()) || self.is_bulk(batch, registry)));
         if !is_busy {
-            let given: Vec<_> = due.batches.extract_if(.., |batch| self.is_bulk(batch, registry)).collect();
-            if !given.is_empty() {
-                *bulk = Bulk::Given(given);
-                self.bulk.notify_one();
-            }
+            self.give_bulk(state, &mut due, registry);
         }
         due
+    }
+
+    /// Gives what is bulk to its thread, which is idle.
+    fn give_bulk(&self, state: &mut State, due: &mut Due, registry: &Registry) {
+        let given: Vec<_> = due.batches.extract_if(.., |batch| self.is_bulk(batch, registry)).collect();
+        if !given.is_empty() {
+            state.bulk = Bulk::Given(given);
+            self.bulk.notify_one();
+        }
     }
 
     fn count(&self, state: &mut State, due: &Due, now: Instant, pusher: &Pusher) {
@@ -279,7 +315,7 @@ impl Lane {
 
     /// The life of the thread that says when.
     pub(super) fn run(&self, pusher: &Pusher, registry: &Registry) {
-        while let Turn::Sweep(due, asked) = self.turn(pusher, registry) {
+        while let Turn::Sweep(due, done) = self.turn(pusher, registry) {
             let began = Instant::now();
             self.state.lock().sweeping = Some(began);
             let rank = if self.urgency == Urgency::Urgent { Rank::Urgent } else { Rank::Merged };
@@ -290,8 +326,7 @@ impl Lane {
                 state.sweeping = None;
                 state.merger.swept(began, Instant::now(), ticked);
             }
-            self.flushed.store(asked, Ordering::Release);
-            self.eased.notify_waiters();
+            self.has_swept(done);
         }
     }
 

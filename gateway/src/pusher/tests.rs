@@ -188,6 +188,38 @@ async fn a_flush_waits_for_what_is_bulk_and_sends_what_it_kept() {
 }
 
 #[tokio::test]
+async fn a_flush_that_waits_for_what_is_bulk_holds_up_nobody_else() {
+    let world = World::new(settings()).await;
+    let mut healthy = world.connect("small").await;
+    let mut huge = world.connect("huge").await;
+    while huge.registration.connection.local.bucket() == healthy.registration.connection.local.bucket() {
+        huge = world.connect("huge").await;
+    }
+    let group = world.registry.directory.find(Kind::Room, "huge").unwrap();
+    (0..1_000_000).for_each(|_| group.count(true));
+    for urgency in [Urgency::Merged, Urgency::Urgent] {
+        let held = Held::hold(&world.registry, huge.registration.connection.local.bucket());
+        world.push(urgency, "huge", "bulk");
+        while !world.pusher.lane(urgency).is_writing_bulk() {
+            tokio::task::yield_now().await;
+        }
+        let flush = world.pusher.flush();
+        tokio::pin!(flush);
+        for n in 0..3 {
+            let small = format!("small{n}");
+            world.push(urgency, "small", &small);
+            tokio::select! {
+                _ = healthy.wait_for(&small) => {}
+                () = &mut flush => panic!("bulk is still to be written"),
+            }
+        }
+        drop(held);
+        tokio::join!(flush, huge.wait_for("bulk"));
+    }
+    (0..1_000_000).for_each(|_| group.count(false));
+}
+
+#[tokio::test]
 async fn a_room_whose_members_all_read_nothing_delays_nobody() {
     let world = World::new(Settings { outbox_bytes_max: 64 << 20, ..settings() }).await;
     let mut healthy = world.connect("fast").await;
