@@ -8,6 +8,7 @@ mod outbox;
 
 use std::io::{self, IoSlice};
 use std::net::Shutdown;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll};
@@ -44,9 +45,10 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    /// Whole seconds since the gateway started: the clock of silence.
-    pub(crate) fn seconds(&self) -> u32 {
-        self.started.elapsed().as_secs() as u32
+    /// Whole seconds since the gateway started, counted from one: the clock of silence. Never zero, so that a time
+    /// that may not be there takes no more room.
+    pub(crate) fn seconds(&self) -> NonZeroU32 {
+        NonZeroU32::MIN.saturating_add(self.started.elapsed().as_secs() as u32)
     }
 }
 
@@ -108,7 +110,7 @@ impl Connection {
             outbox: Mutex::new(Outbox::greeting(answer)),
             local,
             deflate,
-            heard: AtomicU32::new(shared.seconds()),
+            heard: AtomicU32::new(shared.seconds().get()),
             shared,
         }
     }
@@ -120,7 +122,7 @@ impl Connection {
     /// Reads what has come, without waiting.
     pub(crate) fn try_read(&self, into: &mut [u8]) -> io::Result<usize> {
         let read = self.transport.try_read(into)?;
-        self.heard.store(self.shared.seconds(), Ordering::Relaxed);
+        self.heard.store(self.shared.seconds().get(), Ordering::Relaxed);
         Ok(read)
     }
 
@@ -131,7 +133,9 @@ impl Connection {
 
     /// How long nothing has come, in whole seconds.
     pub(crate) fn silence(&self) -> Duration {
-        Duration::from_secs(self.shared.seconds().saturating_sub(self.heard.load(Ordering::Relaxed)).into())
+        Duration::from_secs(
+            self.shared.seconds().get().saturating_sub(self.heard.load(Ordering::Relaxed)).into(),
+        )
     }
 
     /// Writes frames in order, all in one call where the socket takes them. Never waits. Counts what becomes of
@@ -350,7 +354,7 @@ impl Connection {
     /// How long ago the good-bye was said, if it was.
     pub(crate) fn closing_for(&self) -> Option<Duration> {
         let since = self.outbox.lock().closing?;
-        Some(Duration::from_secs(self.shared.seconds().saturating_sub(since).into()))
+        Some(Duration::from_secs(self.shared.seconds().get().saturating_sub(since.get()).into()))
     }
 
     /// Ends the connection now. The session finds the socket at its end.

@@ -265,7 +265,7 @@ mod tests {
     #[test]
     fn an_idle_client_stays_small() {
         assert_eq!(size_of::<Session>(), 72, "the task of a session");
-        assert_eq!(size_of::<Connection>(), 88);
+        assert_eq!(size_of::<Connection>(), 80, "96 with its counts, a size that the allocator has");
         assert_eq!(size_of::<crate::bucket::Slot>(), 40);
     }
 }

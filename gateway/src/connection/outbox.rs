@@ -4,6 +4,7 @@
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
@@ -17,7 +18,7 @@ pub(super) struct Outbox {
     /// What waits; `None`: nothing, write straight to the socket.
     pub(super) queue: Option<Box<Queue>>,
     /// The second at which a close frame was queued; nothing is taken after it.
-    pub(super) closing: Option<u32>,
+    pub(super) closing: Option<NonZeroU32>,
     closed: bool,
 }
 
