@@ -52,6 +52,21 @@ impl Shared {
     }
 }
 
+#[cfg(test)]
+impl Shared {
+    /// What connections of a test share: counters of their own, and an outbox of 1,000 bytes.
+    pub(crate) fn test() -> Self {
+        Self {
+            counters: Arc::new(Counters::new(&common::metrics::Metrics::new("test"))),
+            tasks: Tasks::new(common::shutdown::Shutdown::new()),
+            outbox_bytes_max: 1000,
+            slow: Slow::Close,
+            started: Instant::now(),
+            instance: common::ids::Instance(1),
+        }
+    }
+}
+
 /// One frame for one connection: shared bytes, and where to count what becomes of it.
 #[derive(Debug, Clone)]
 pub(crate) struct Piece {

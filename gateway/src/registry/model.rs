@@ -2,20 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Instant;
 
-use common::ids::Instance;
-use common::metrics::Metrics;
 use common::names::Kind;
-use common::shutdown::Shutdown;
-use common::tasks::Tasks;
 use proptest::prelude::*;
 
 use super::{Identity, Join, Registration, Registry, bits};
 use crate::connection::{Connection, Shared};
-use crate::counters::Counters;
 use crate::routes::Routes;
-use crate::settings::Slow;
 use crate::transport::Transport;
 
 #[derive(Debug, Clone)]
@@ -61,17 +54,9 @@ struct World {
 
 impl World {
     async fn new() -> Self {
-        let shared = Shared {
-            counters: Arc::new(Counters::new(&Metrics::new("test"))),
-            tasks: Tasks::new(Shutdown::new()),
-            outbox_bytes_max: 1000,
-            slow: Slow::Close,
-            started: Instant::now(),
-            instance: Instance(1),
-        };
         Self {
             registry: Arc::new(Registry::new(Arc::<Routes>::default())),
-            shared: Arc::new(shared),
+            shared: Arc::new(Shared::test()),
             model: Vec::new(),
         }
     }

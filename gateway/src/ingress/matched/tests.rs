@@ -4,21 +4,14 @@ use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
-use std::time::Instant;
 
-use common::ids::Instance;
-use common::metrics::Metrics;
 use common::names::Kind;
-use common::shutdown::Shutdown;
-use common::tasks::Tasks;
 
 use super::*;
 use crate::bucket::Local;
 use crate::connection::{Connection, Shared};
-use crate::counters::Counters;
 use crate::registry::{Identity, Registration};
 use crate::routes::Routes;
-use crate::settings::Slow;
 use crate::transport::Transport;
 
 struct World {
@@ -29,16 +22,8 @@ struct World {
 
 impl World {
     async fn new() -> Self {
-        let shared = Shared {
-            counters: Arc::new(Counters::new(&Metrics::new("test"))),
-            tasks: Tasks::new(Shutdown::new()),
-            outbox_bytes_max: 1000,
-            slow: Slow::Close,
-            started: Instant::now(),
-            instance: Instance(1),
-        };
         let registry = Arc::new(Registry::new(Arc::<Routes>::default()));
-        Self { registry, shared: Arc::new(shared), clients: Vec::new() }
+        Self { registry, shared: Arc::new(Shared::test()), clients: Vec::new() }
     }
 
     fn register(&mut self, app: Option<u32>, rooms: &[String]) -> Local {

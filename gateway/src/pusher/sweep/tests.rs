@@ -4,18 +4,14 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use bytes::Bytes;
-use common::ids::Instance;
-use common::metrics::Metrics;
 use common::names::Kind;
-use common::shutdown::Shutdown;
-use common::tasks::Tasks;
 
 use super::*;
 use crate::connection::Shared;
 use crate::merger::{Item, Merger};
 use crate::registry::{Identity, Registration};
 use crate::routes::Routes;
-use crate::settings::{Settings, Slow, WindowMode};
+use crate::settings::{Settings, WindowMode};
 use crate::tally::{Outgoing, Part, Passage};
 use crate::transport::Transport;
 
@@ -27,15 +23,7 @@ pub(in crate::pusher) struct World {
 
 impl World {
     pub(in crate::pusher) fn new() -> Self {
-        let shared = Shared {
-            counters: Arc::new(Counters::new(&Metrics::new("test"))),
-            tasks: Tasks::new(Shutdown::new()),
-            outbox_bytes_max: 1000,
-            slow: Slow::Close,
-            started: Instant::now(),
-            instance: Instance(1),
-        };
-        Self { registry: Arc::new(Registry::new(Arc::<Routes>::default())), shared: Arc::new(shared) }
+        Self { registry: Arc::new(Registry::new(Arc::<Routes>::default())), shared: Arc::new(Shared::test()) }
     }
 
     pub(in crate::pusher) fn register(&self, rooms: &[String]) -> Registration {
