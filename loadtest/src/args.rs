@@ -1,9 +1,10 @@
 //! The command line.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
-use loadtest::{Mix, Order, Plan, Verify, floor};
+use loadtest::{Events, Mix, Order, Plan, Remote, Verify, floor};
 
 /// Clients and publishers for Tidegate that verify every item at every client.
 ///
@@ -25,6 +26,23 @@ pub(crate) enum Command {
     /// Exit codes: 0 the figures may be quoted; 1 they may not, for packets or connections were dropped,
     /// segments sent again, or bytes lost; 2 usage.
     Floor(FloorArgs),
+    /// Hold clients for a run on another machine, which was started with --agents, until that ends
+    ///
+    /// Exit codes: 0 the run had what it wanted; 1 it could not be joined, or ended before its time; 2 usage.
+    Agent(AgentArgs),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct AgentArgs {
+    /// Where the run takes agents
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) join: String,
+    /// What the run printed; better not given as an argument, which others can see
+    #[arg(long, env = "TIDEGATE_SECRET", hide_env_values = true)]
+    pub(crate) secret: String,
+    /// How long to wait for the run to begin
+    #[arg(long, default_value = "1m", value_parser = humantime::parse_duration)]
+    pub(crate) patience: Duration,
 }
 
 #[derive(Debug, clap::Args)]
@@ -113,6 +131,30 @@ pub(crate) struct RunArgs {
     /// Seed of everything drawn; the same seed is the same run
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Processes that hold the clients; 1: this one does; 0: as many as the limit of descriptors demands
+    #[arg(long, default_value_t = 0)]
+    processes: u32,
+    /// Wait for so many agents on other machines to hold the clients; 0: they are held here
+    #[arg(long, default_value_t = 0)]
+    agents: u32,
+    /// Where those join
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "0.0.0.0:7400")]
+    agents_listen: SocketAddr,
+    /// Part of the clients that close and come back, a second, 0 to 1; what they miss meanwhile is excused
+    #[arg(long, default_value_t = 0.0)]
+    churn: f64,
+    /// Part of the clients that leave a room and join it again, a second, 0 to 1
+    #[arg(long, default_value_t = 0.0)]
+    moves: f64,
+    /// How much sizes of rooms differ: the exponent of Zipf's law; 0: they are all alike
+    #[arg(long, value_name = "EXPONENT", default_value_t = 0.0)]
+    zipf: f64,
+    /// Clients that cannot connect try the other gateways too
+    #[arg(long)]
+    failover: bool,
+    /// Count items that come so long after their intended time as late, which fails the run
+    #[arg(long, value_parser = humantime::parse_duration)]
+    late: Option<Duration>,
     /// Source addresses 127.0.0.2 and up, for more than about 28,000 clients a gateway; 0: as many as keep
     /// connects quick
     #[arg(long, default_value_t = 0)]
@@ -144,7 +186,7 @@ pub(crate) struct RunArgs {
     /// Connections to each logic node
     #[arg(long, default_value_t = 16)]
     publisher_connections: usize,
-    /// Event loops of the clients; 0: one a core, at most four
+    /// Event loops of each process of clients; 0: one for each core that is left for it, at most four
     #[arg(long, default_value_t = 0)]
     threads: usize,
     /// Time from a client's hello until items count for it
@@ -181,6 +223,11 @@ fn read_size(text: &str) -> Result<usize, String> {
 impl RunArgs {
     /// What to run, and where its report goes.
     pub(crate) fn split(self) -> (Plan, Output) {
+        let remote = (self.agents > 0).then(|| Remote {
+            listen: self.agents_listen,
+            agents: self.agents,
+            secret: String::new(),
+        });
         let plan = Plan {
             clients: self.clients,
             gateways: self.gateways,
@@ -197,6 +244,15 @@ impl RunArgs {
             urgent_share: self.urgent_share,
             window: self.window,
             seed: self.seed,
+            processes: self.processes,
+            program: None,
+            remote,
+            churn: self.churn,
+            moves: self.moves,
+            zipf: self.zipf,
+            failover: self.failover,
+            late: self.late,
+            events: Events::default(),
             source_addresses: self.source_addresses,
             verify: self.verify,
             stalled_share: self.stalled_share,

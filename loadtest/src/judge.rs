@@ -3,10 +3,12 @@
 use std::collections::HashMap;
 
 use crate::ledger::Outcome;
-use crate::tracker::{Counts, Course, Seen, name};
+use serde::{Deserialize, Serialize};
+
+use crate::tracker::{Counts, Course, Seen, Span, name};
 
 /// What excuses a miss.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Excuses {
     /// Of each gateway, whether its clients may lose their connection.
     pub(crate) churn: Vec<bool>,
@@ -24,7 +26,7 @@ struct Ended {
 }
 
 /// What slow clients should have got, and did not: nobody is blamed for it.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Slow {
     pub(crate) expected: u64,
     pub(crate) missed: u64,
@@ -35,10 +37,9 @@ pub(crate) struct Slow {
 pub(crate) fn judge(course: &Course, loops: &mut [Seen], excuses: &Excuses) -> (Vec<Counts>, Slow) {
     let streams = ended(course);
     let world = &course.world;
-    let stride = loops.len() as u32;
     let (mut judged, mut slow) = (vec![Counts::default(); world.gateways as usize], Slow::default());
-    for (offset, seen) in (0..stride).zip(loops.iter_mut()) {
-        for client in (offset..world.clients).step_by(stride as usize) {
+    for seen in loops.iter_mut() {
+        for client in (seen.offset..world.clients).step_by(seen.stride as usize) {
             let counts = &mut judged[world.gateway(client) as usize];
             let mut judge = Judge { course, excuses, counts, slow: &mut slow };
             for slot in 0..world.slots() {
@@ -111,7 +112,10 @@ impl Judge<'_> {
 fn excused(course: &Course, seen: &Seen, excuses: &Excuses, client: u32, item: u32) -> bool {
     let gateway = course.world.gateway(client);
     let (sent, answered) = course.ledger.lifetime(item);
-    course.ledger.has_failed_at(item, gateway)
-        || (excuses.churn[gateway as usize]
-            && seen.was_away(client, sent, answered + excuses.slack, excuses.settle))
+    let span = Span { from: sent, to: answered + excuses.slack, settle: excuses.settle };
+    let stream = course.world.stream(course.ledger.schedule.items[item as usize].stream);
+    let column = course.world.column(stream.target);
+    course.ledger.has_failed_at(course.ledger.schedule.number(item), gateway)
+        || seen.absences.was_away(client, excuses.churn[gateway as usize], span)
+        || column.is_some_and(|column| seen.absences.was_out(client, column, span))
 }

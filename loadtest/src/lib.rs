@@ -1,12 +1,16 @@
 //! Clients and publishers that verify every item at every client: an honest outsider of the cluster.
 //!
 //! [`run`] opens the clients of a [`Plan`] on event loops of its own (`reactor`: no task and no
-//! buffer a client), publishes on an open schedule, and judges against a ledger: what was accepted with
+//! buffer a client), in one process or in many ([`agent`]), publishes on an open schedule, and judges against a
+//! ledger: what was accepted with
 //! 202 must arrive at each client that should get it, once, in the order of the 202s of its stream, byte
 //! for byte. The [`Report`] says what did not, and how long what did took.
 //!
 //! Nothing here knows how a node works inside; all it uses of `common` is the vocabulary that any client has.
 
+pub mod agent;
+mod clock;
+mod exact;
 pub mod floor;
 mod handshake;
 mod inflate;
@@ -26,16 +30,17 @@ mod run;
 mod scan;
 mod schedule;
 mod target;
+mod timeline;
 mod tracker;
 mod wire;
 mod world;
 
 pub use kernel::{KernelCounters, cpu_of};
 pub use machine::Machine;
-pub use plan::{BadPlan, Mix, Order, Plan, Verify};
+pub use plan::{BadPlan, Event, Events, Mix, Order, Plan, Remote, Verify};
 pub use progress::{Phase, Progress};
 pub use report::{
-    Counts, Frames, GatewayReport, Generator, Kernel, Latencies, LogicReport, Percentiles, PlanSummary,
-    Pushes, Ramp, Report, SlowReport, Verdict,
+    AgentReport, Counts, Frames, GatewayReport, Generator, Kernel, Latencies, LogicReport, Percentiles,
+    PlanSummary, Pushes, Ramp, Report, SlowReport, Verdict,
 };
 pub use run::{Error, run, run_with};

@@ -14,22 +14,42 @@ use std::time::Duration;
 
 use clap::Parser;
 use common::shutdown::{Shutdown, Signals};
-use loadtest::{Phase, Plan, Progress, floor};
+use loadtest::{Phase, Plan, Progress, agent, floor};
 
-use args::{Args, Command, FloorArgs, Output};
+use args::{AgentArgs, Args, Command, FloorArgs, Output};
 
 fn main() -> ExitCode {
-    if let Some(code) = floor::role() {
+    if let Some(code) = floor::role().or_else(agent::role) {
         return code;
     }
-    let (plan, output) = match Args::parse().command {
+    let (mut plan, output) = match Args::parse().command {
         Command::Run(asked) => asked.split(),
         Command::Floor(asked) => return measure_floor(asked),
+        Command::Agent(asked) => return hold_clients(&asked),
     };
+    if let Some(remote) = &mut plan.remote {
+        match agent::secret() {
+            Ok(secret) => remote.secret = secret,
+            Err(error) => return fail(1, &format!("cannot make a secret: {error}")),
+        }
+        eprintln!(
+            "waiting for {} agents, on other machines: TIDEGATE_SECRET={} tidegate-loadtest agent --join THIS-HOST:{}",
+            remote.agents,
+            remote.secret,
+            remote.listen.port()
+        );
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     match runtime {
         Ok(runtime) => runtime.block_on(Box::pin(execute(plan, output))),
         Err(error) => fail(1, &format!("cannot start: {error}")),
+    }
+}
+
+fn hold_clients(asked: &AgentArgs) -> ExitCode {
+    match agent::join(&asked.join, &asked.secret, asked.patience) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => fail(1, &why),
     }
 }
 

@@ -34,6 +34,7 @@ pub(crate) struct Label {
 pub(crate) struct Format {
     /// `{"r":"<run>","i":`
     start: [u8; 28],
+    run: u64,
     bytes: usize,
 }
 
@@ -53,7 +54,12 @@ impl Format {
     pub(crate) fn new(run: u64, bytes: usize) -> Self {
         let mut start = [0; 28];
         write!(&mut start[..], "{{\"r\":\"{run:016x}\",\"i\":").expect("6 + 16 + 6 bytes");
-        Self { start, bytes }
+        Self { start, run, bytes }
+    }
+
+    /// The run that it names.
+    pub(crate) fn run(&self) -> u64 {
+        self.run
     }
 
     /// Length of each payload.

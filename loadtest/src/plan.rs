@@ -1,24 +1,33 @@
 //! What a run is asked to do, and which questions of it make no sense.
 
+mod event;
 mod mix;
 
 use std::fmt;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
 use common::limits::{DATA_BYTES_MAX, ROOMS_PER_CLIENT_MAX};
 
+use serde::{Deserialize, Serialize};
+
+pub use event::{Event, Events, Remote};
 pub use mix::{Mix, Order};
 
 use crate::payload;
 use crate::reactor::SOURCES_MAX;
 use crate::target::{Endpoint, Scheme};
 
-/// Most items of one run. The ledger of it takes 52 B an item and 8 B an item and gateway: at three gateways
-/// 20,000,000 × (52 + 24) B = 1.5 GB.
+/// Most items of one run. The coordinator's ledger of it takes 52 B an item; an agent's 52 B an item that concerns its
+/// clients, and 8 B an item and gateway that its clients use: with three gateways and one agent 20,000,000 ×
+/// (52 + 52 + 24) B = 2.6 GB.
 pub(crate) const ITEMS_MAX: u64 = 20_000_000;
 
-/// Most clients of one process: the numbers of clients times targets and streams fit in 32 bits.
+/// Most processes that hold clients: 512 × 20,000 clients are beyond [`CLIENTS_MAX`].
+const PROCESSES_MAX: u32 = 512;
+
+/// Most clients of one run: the numbers of clients times targets and streams fit in 32 bits.
 const CLIENTS_MAX: u32 = 4_000_000;
 
 /// What a run is asked to do. Built from [`Plan::default`] by changing fields.
@@ -55,6 +64,26 @@ pub struct Plan {
     pub window: Option<Duration>,
     /// Decides rooms, targets and order; the same seed is the same run.
     pub seed: u64,
+    /// Processes that hold the clients; 1: this one does; 0: as many as the limit of descriptors demands.
+    pub processes: u32,
+    /// The program that such a process runs, whose `main` calls [`crate::agent::role`]; `None`: the running one.
+    pub program: Option<PathBuf>,
+    /// Agents on other machines hold the clients.
+    pub remote: Option<Remote>,
+    /// The part of the clients that close their connection and come back, a second. What they miss meanwhile is
+    /// excused.
+    pub churn: f64,
+    /// The part of the clients that leave one of their rooms and join it again, a second. What they miss of the
+    /// room meanwhile is excused.
+    pub moves: f64,
+    /// How much sizes of rooms differ: the exponent of Zipf's law; 0: they are all alike.
+    pub zipf: f64,
+    /// A client that cannot connect tries the other gateways too.
+    pub failover: bool,
+    /// Items that a client receives so long after their intended time are counted as late; `None`: none are.
+    pub late: Option<Duration>,
+    /// What is to happen to the cluster, and who makes it happen.
+    pub events: Events,
     /// Source addresses 127.0.0.2, 127.0.0.3, … to spread ports over; 0: the operating system's choice, or more
     /// where a gateway on loopback has so many clients that the search for a port is what connecting costs.
     pub source_addresses: u32,
@@ -76,7 +105,7 @@ pub struct Plan {
     pub handshake_time_max: Duration,
     /// Connections to each logic node.
     pub publisher_connections: usize,
-    /// Event loops; 0: one for each core, at most four.
+    /// Event loops of each process; 0: one for each core that is left for it, at most four.
     pub threads: usize,
     /// Between a client's hello and the first item that counts for it.
     pub settle: Duration,
@@ -107,6 +136,15 @@ impl Default for Plan {
             urgent_share: 0.02,
             window: None,
             seed: 1,
+            processes: 0,
+            program: None,
+            remote: None,
+            churn: 0.0,
+            moves: 0.0,
+            zipf: 0.0,
+            failover: false,
+            late: None,
+            events: Events::default(),
             source_addresses: 0,
             verify: Verify::Strict,
             stalled_share: 0.0,
@@ -127,7 +165,7 @@ impl Default for Plan {
 }
 
 /// What items that this run did not publish mean.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Verify {
     /// The cluster is ours alone: such an item is a corrupted one.
     Strict,
@@ -228,6 +266,10 @@ impl Plan {
             (self.connects_in_flight > 0, "no connect may be under way: none would ever end".into()),
             ((1..=1_024).contains(&self.publisher_connections), "publisher connections: 1 to 1024".into()),
             (self.threads <= 64, "threads: at most 64".into()),
+            (
+                self.processes <= PROCESSES_MAX && self.processes <= self.clients,
+                format!("{} processes: at most one a client, and {PROCESSES_MAX}", self.processes),
+            ),
         ];
         first_wrong(checks)
     }
@@ -250,6 +292,14 @@ impl Plan {
             ),
             (*slow == 0.0 || self.slow_read > 0, "a slow client reads at least 1 B a second".into()),
             ((0.0..=1.0).contains(deflate), format!("deflate share {deflate}: 0 to 1")),
+            ((0.0..=1.0).contains(&self.churn), format!("churn {}: 0 to 1 of the clients a second", self.churn)),
+            ((0.0..=1.0).contains(&self.moves), format!("moves {}: 0 to 1 of the clients a second", self.moves)),
+            (self.moves == 0.0 || self.rooms_per_client > 0, "moves, but no client is in a room".into()),
+            ((0.0..=10.0).contains(&self.zipf), format!("exponent of Zipf's law {}: 0 to 10", self.zipf)),
+            (
+                self.remote.as_ref().is_none_or(|remote| (1..=PROCESSES_MAX).contains(&remote.agents)),
+                format!("agents on other machines: 1 to {PROCESSES_MAX}"),
+            ),
         ])
     }
 }
@@ -276,7 +326,7 @@ mod tests {
             ..Plan::default()
         };
         assert_eq!(good.check(), Ok(()));
-        let changes: [(&str, Change); 16] = [
+        let changes: [(&str, Change); 21] = [
             ("clients", |plan| plan.clients = 0),
             ("rooms a client", |plan| plan.rooms_per_client = 300),
             ("no client is in a room", |plan| plan.rooms_per_client = 0),
@@ -292,6 +342,14 @@ mod tests {
             ("weight of all", |plan| plan.prefix = "p0-".into()),
             ("together", |plan| (plan.stalled_share, plan.slow_share) = (0.6, 0.6)),
             ("deflate", |plan| plan.deflate_share = f64::NAN),
+            ("processes", |plan| plan.processes = 2_000),
+            ("churn", |plan| plan.churn = -0.5),
+            ("moves", |plan| plan.moves = f64::NAN),
+            ("no client is in a room", |plan| {
+                (plan.moves, plan.rooms_per_client, plan.mix) =
+                    (0.1, 0, Mix { room: 0, rooms: 0, ..plan.mix })
+            }),
+            ("Zipf", |plan| plan.zipf = f64::INFINITY),
             ("expect-churn", |plan| plan.expect_churn = vec!["ws://127.0.0.1:9".into()]),
         ];
         for (wrong, change) in changes {

@@ -25,25 +25,34 @@ use crate::world::World;
 /// A target that says nothing for so long hangs.
 const PROBE_TIME_MAX: Duration = Duration::from_secs(5);
 
-/// Checks the limits of this process and machine against a plan.
+/// Descriptors of an agent's own beside its clients and the usual ones: its connection, event loops.
+const AGENT_DESCRIPTORS: u64 = 32;
+
+/// Checks the limits of a process and this machine against a plan, and gives how many processes hold the clients.
 ///
 /// # Errors
 /// What does not suffice, and what to change.
-pub(crate) fn limits(plan: &Plan) -> Result<(), String> {
+pub(crate) fn limits(plan: &Plan) -> Result<u32, String> {
     let Descriptors { limit, .. } =
         descriptors::raise().map_err(|error| format!("cannot read the limit of open files: {error}"))?;
     let publishers = (plan.logics.len() * plan.publisher_connections) as u64;
-    let needed = u64::from(plan.clients) + publishers + RESERVED;
+    if plan.remote.is_some() {
+        return Ok(0);
+    }
+    let processes = processes(plan, limit, publishers);
+    // One process is this one, and publishes as well.
+    let others = if processes == 1 { publishers } else { AGENT_DESCRIPTORS } + RESERVED;
+    let needed = u64::from(plan.clients.div_ceil(processes)) + others;
     if needed > limit {
-        let most = limit.saturating_sub(publishers + RESERVED);
+        let most = limit.saturating_sub(others) * u64::from(processes);
         return Err(format!(
-            "{needed} descriptors are needed and {limit} allowed: at most --clients {most}, or raise the hard limit (ulimit -Hn)"
+            "{needed} descriptors are needed and {limit} allowed: at most --clients {most}, more --processes, or raise the hard limit (ulimit -Hn)"
         ));
     }
     let ports = u64::from(ports());
     let (sources, per) = match plan.source_addresses {
-        // A port of ours is free again for each other destination.
-        0 => (1, u64::from(plan.clients).div_ceil(plan.gateways.len() as u64)),
+        // Then they are found as they are needed.
+        0 => return Ok(processes),
         // A port that is bound is taken for all destinations.
         sources => (u64::from(sources), u64::from(plan.clients)),
     };
@@ -53,7 +62,23 @@ pub(crate) fn limits(plan: &Plan) -> Result<(), String> {
             "{per} connections need a local port each, and {sources} source address(es) have {ports} each: --source-addresses {wanted}"
         ));
     }
-    Ok(())
+    Ok(processes)
+}
+
+/// How many processes hold the clients: as asked for, else as few as descriptors allow. Rather as many as there are
+/// gateways than a few less, for then each has the clients of one gateway, and knows its first receipts.
+fn processes(plan: &Plan, limit: u64, publishers: u64) -> u32 {
+    let clients = u64::from(plan.clients);
+    if plan.processes > 0 {
+        return plan.processes;
+    }
+    if clients + publishers + RESERVED <= limit {
+        return 1;
+    }
+    let each = limit.saturating_sub(RESERVED + AGENT_DESCRIPTORS).max(1);
+    let fewest = u32::try_from(clients.div_ceil(each)).unwrap_or(u32::MAX).max(2);
+    let gateways = plan.gateways.len() as u32;
+    if gateways >= fewest && gateways / 2 <= fewest { gateways } else { fewest }
 }
 
 /// How many local ports connections may use, for each source and destination.
@@ -218,9 +243,29 @@ mod tests {
     #[test]
     fn limits_that_do_not_suffice_are_named_with_a_remedy() {
         let gateways = vec!["ws://127.0.0.1:1".to_owned()];
-        let plan = Plan { clients: 3_000_000, gateways: gateways.clone(), ..Plan::default() };
-        assert!(limits(&plan).unwrap_err().contains("--"), "descriptors or ports");
-        assert_eq!(limits(&Plan { clients: 100, gateways, ..Plan::default() }), Ok(()));
+        let few = Plan { clients: 100, gateways, ..Plan::default() };
+        assert_eq!(limits(&few), Ok(1));
+        assert_eq!(limits(&Plan { processes: 4, ..few.clone() }), Ok(4));
+        let many = Plan { clients: 3_000_000, source_addresses: 2, ..few };
+        assert!(limits(&many).unwrap_err().contains("--"), "descriptors or ports");
+        assert!(
+            limits(&Plan { processes: 1, source_addresses: 0, ..many })
+                .is_err_and(|why| why.contains("--processes"))
+        );
+    }
+
+    #[test]
+    fn processes_are_as_many_as_descriptors_demand_or_as_there_are_gateways() {
+        let wanted = |clients, gateways| {
+            processes(
+                &Plan { clients, gateways: vec![String::new(); gateways], ..Plan::default() },
+                20_000,
+                16,
+            )
+        };
+        assert_eq!((wanted(19_000, 4), wanted(20_000, 1), wanted(40_000, 4)), (1, 2, 4));
+        assert_eq!((wanted(1_000_000, 52), wanted(1_000_000, 60), wanted(1_000_000, 3)), (52, 60, 51));
+        assert_eq!(wanted(40_000, 50), 3, "many more gateways than processes are needed");
     }
 
     #[test]

@@ -1,8 +1,12 @@
 //! Where a run is, for those who watch it while it goes.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Instant;
 
+use parking_lot::Mutex;
 use tokio::sync::watch;
+
+use crate::timeline::Interval;
 
 /// The parts of a run, in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -29,6 +33,11 @@ pub struct Progress {
     pub(crate) accepted: AtomicU64,
     pub(crate) due: AtomicU64,
     pub(crate) received: AtomicU64,
+    begun: Instant,
+    /// What came since the last look, and how many pushes were accepted then.
+    interval: Mutex<(Interval, u64)>,
+    /// Of the last interval, for people.
+    rates: Mutex<String>,
 }
 
 impl Default for Progress {
@@ -41,6 +50,9 @@ impl Default for Progress {
             accepted: AtomicU64::new(0),
             due: AtomicU64::new(0),
             received: AtomicU64::new(0),
+            begun: Instant::now(),
+            interval: Mutex::default(),
+            rates: Mutex::default(),
         }
     }
 }
@@ -81,11 +93,61 @@ impl Progress {
         self.received.load(Relaxed)
     }
 
+    /// Adds what an agent counted since it last did. `came` and `went` change the number of clients connected.
+    pub(crate) fn add(&self, (came, went): (u64, u64), more: &Interval) {
+        self.connected.fetch_add(came, Relaxed);
+        self.connected.fetch_sub(went, Relaxed);
+        self.received.fetch_add(more.received, Relaxed);
+        let mut interval = self.interval.lock();
+        let sum = &mut interval.0;
+        sum.received += more.received;
+        sum.frames += more.frames;
+        sum.bytes += more.bytes;
+        sum.latency.add(&more.latency);
+        sum.late = sum.late.max(more.late);
+        sum.busy += more.busy;
+        sum.looped += more.looped;
+    }
+
+    /// What happened since the last call.
+    pub(crate) fn take_interval(&self) -> Interval {
+        let mut interval = self.interval.lock();
+        let accepted = self.accepted();
+        let before = std::mem::replace(&mut interval.1, accepted);
+        let taken = std::mem::take(&mut interval.0);
+        drop(interval);
+        Interval {
+            at: self.begun.elapsed(),
+            connected: self.connected(),
+            published: accepted.saturating_sub(before),
+            ..taken
+        }
+    }
+
+    /// Shows the rates of an interval from now on.
+    pub(crate) fn show(&self, interval: &Interval, before: &Interval) {
+        let secs = interval.at.saturating_sub(before.at).as_secs_f64().max(1e-3);
+        let a_second = |count: u64| count as f64 / secs;
+        let mut text = String::new();
+        let came = interval.connected.saturating_sub(before.connected);
+        for (count, what) in
+            [(came, "connects"), (interval.published, "pushes"), (interval.received, "items")]
+        {
+            if count > 0 {
+                text += &format!(" · {:.0} {what}/s", a_second(count));
+            }
+        }
+        if interval.frames > 0 {
+            text += &format!(" in {:.0} frames/s", a_second(interval.frames));
+        }
+        *self.rates.lock() = text;
+    }
+
     /// All of it in one line.
     #[must_use]
     pub fn line(&self) -> String {
         format!(
-            "{:?}: {} of {} clients · {} pushes sent, {} accepted · {} of {} items received",
+            "{:?}: {} of {} clients · {} pushes sent, {} accepted · {} of {} items received{}",
             self.phase(),
             self.connected(),
             self.clients.load(Relaxed),
@@ -93,6 +155,7 @@ impl Progress {
             self.accepted(),
             self.received(),
             self.due.load(Relaxed),
+            self.rates.lock(),
         )
     }
 }

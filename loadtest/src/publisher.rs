@@ -23,10 +23,10 @@ pub(crate) use call::{Answered, Caller};
 use lane::Lane;
 
 use crate::latency::Times;
-use crate::ledger::Outcome;
-use crate::reactor::Shared;
+use crate::ledger::{Ledger, Outcome};
+use crate::progress::Progress;
 use crate::target::Endpoint;
-use crate::world::{Sizes, Stream, Target};
+use crate::world::{Sizes, Stream, Target, World};
 
 /// The event name of all our pushes.
 pub(crate) const EVENT: &str = "load";
@@ -61,10 +61,27 @@ impl Tally {
     }
 }
 
+/// What is published, and where it is noted.
+#[derive(Debug)]
+pub(crate) struct Desk {
+    pub(crate) world: World,
+    pub(crate) ledger: Ledger,
+    pub(crate) progress: Arc<Progress>,
+    /// Ids of the clients that are targets themselves: every [`World::client_step`]th.
+    pub(crate) ids: Vec<Mutex<Option<Box<str>>>>,
+}
+
+impl Desk {
+    pub(crate) fn new(world: World, ledger: Ledger, progress: Arc<Progress>) -> Arc<Self> {
+        let ids = world.clients.div_ceil(world.client_step());
+        Arc::new(Self { world, ledger, progress, ids: (0..ids).map(|_| Mutex::default()).collect() })
+    }
+}
+
 /// Publishes to all logic nodes.
 #[derive(Debug)]
 pub(crate) struct Publisher {
-    shared: Arc<Shared>,
+    desk: Arc<Desk>,
     lanes: Vec<Arc<Lane>>,
     tallies: Vec<Mutex<Tally>>,
     sizes: Sizes,
@@ -74,15 +91,15 @@ pub(crate) struct Publisher {
 
 impl Publisher {
     /// Publishes nothing yet. `names`: our gateways by the names that logic nodes give them.
-    pub(crate) fn new(shared: Arc<Shared>, names: HashMap<String, u32>) -> Arc<Self> {
-        let world = &shared.course.world;
+    pub(crate) fn new(desk: Arc<Desk>, names: HashMap<String, u32>) -> Arc<Self> {
+        let world = &desk.world;
         let logics = world.logics as usize;
         Arc::new(Self {
             lanes: (0..logics).map(|_| Arc::default()).collect(),
             tallies: (0..logics).map(|_| Mutex::default()).collect(),
             sizes: Sizes::of(world),
             names: RwLock::new(names),
-            shared,
+            desk,
         })
     }
 
@@ -111,9 +128,7 @@ impl Publisher {
 
     /// Offers each item at its time, until all are offered or the run is to end.
     pub(crate) async fn offer_all(&self, shutdown: &Shutdown) {
-        let course = &self.shared.course;
-        let ledger = &course.ledger;
-        ledger.begin();
+        let Desk { world, ledger, .. } = &*self.desk;
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         let items = &ledger.schedule.items;
@@ -125,7 +140,7 @@ impl Publisher {
             let now = ledger.now();
             while next < items.len() && ledger.intended(next as u32) <= now {
                 let stream = items[next].stream;
-                let logic = course.world.stream(stream).logic;
+                let logic = world.stream(stream).logic;
                 self.lanes[logic as usize].offer(stream, next as u32);
                 next += 1;
             }
@@ -148,30 +163,30 @@ impl Publisher {
     }
 
     async fn publish(&self, caller: &mut Caller, logic: usize, item: u32) {
-        let (course, progress) = (&self.shared.course, &self.shared.progress);
+        let Desk { world, ledger, progress, .. } = &*self.desk;
         let body = self.body(item);
-        let sent = course.ledger.now();
-        course.ledger.sending(item, sent);
+        let sent = ledger.now();
+        ledger.sending(item, sent);
         progress.sent.fetch_add(1, Relaxed);
         let answered = caller.push(body).await;
-        let now = course.ledger.now();
-        let stream = course.world.stream(course.ledger.schedule.items[item as usize].stream);
+        let now = ledger.now();
+        let stream = world.stream(ledger.schedule.items[item as usize].stream);
         let mut tally = self.tallies[logic].lock();
         tally.sent += 1;
         let outcome = match answered {
             Answered::Accepted { failed } => {
                 tally.accepted += 1;
                 tally.partial += u64::from(!failed.is_empty());
-                tally.total.record(now.saturating_sub(course.ledger.intended(item)));
+                tally.total.record(now.saturating_sub(ledger.intended(item)));
                 tally.service.record(now - sent);
                 for (name, code) in failed {
                     tally.blame(format!("gateway {name}: {code}"));
                     if let Some(&gateway) = self.names.read().get(&name) {
-                        course.ledger.failed_at(item, gateway);
+                        ledger.failed_at(item, gateway);
                     }
                 }
                 progress.accepted.fetch_add(1, Relaxed);
-                progress.due.fetch_add(self.sizes.receivers(&course.world, stream.target), Relaxed);
+                progress.due.fetch_add(self.sizes.receivers(world, stream.target), Relaxed);
                 Outcome::Accepted
             }
             Answered::Refused(why) => {
@@ -185,33 +200,32 @@ impl Publisher {
                 Outcome::Unknown
             }
         };
-        course.ledger.settle(item, outcome, now);
+        ledger.settle(item, outcome, now);
     }
 
     fn body(&self, item: u32) -> Bytes {
-        let course = &self.shared.course;
-        let label = course.ledger.label(item);
-        let Stream { target, urgent, .. } = course.world.stream(label.stream);
-        let mut body = Vec::with_capacity(course.ledger.format.bytes() + 160);
-        let prefix = &course.world.prefix;
+        let Desk { world, ledger, ids, .. } = &*self.desk;
+        let label = ledger.label(item);
+        let Stream { target, urgent, .. } = world.stream(label.stream);
+        let mut body = Vec::with_capacity(ledger.format.bytes() + 160);
+        let prefix = &world.prefix;
         let to = match target {
             Target::All => r#"{"all":true}"#.to_owned(),
             Target::Room(room) => format!(r#"{{"room":"{prefix}r{room}"}}"#),
             Target::User(user) => format!(r#"{{"user":"{prefix}u{user}"}}"#),
             Target::Set(set) => {
-                let rooms: Vec<_> =
-                    course.world.rooms_in(set).map(|room| format!("\"{prefix}r{room}\"")).collect();
+                let rooms: Vec<_> = world.rooms_in(set).map(|room| format!("\"{prefix}r{room}\"")).collect();
                 format!(r#"{{"rooms":[{}]}}"#, rooms.join(","))
             }
             Target::Client(client) => {
-                let place = client / course.world.client_step();
-                let id = self.shared.ids[place as usize].lock().clone().unwrap_or_default();
+                let place = client / world.client_step();
+                let id = ids[place as usize].lock().clone().unwrap_or_default();
                 format!(r#"{{"client":{}}}"#, serde_json::Value::from(&*id))
             }
         };
         let urgent = if urgent { r#","urgent":true"# } else { "" };
         write!(body, r#"{{"to":{to},"event":"{EVENT}"{urgent},"data":"#).expect("a Vec takes all");
-        course.ledger.format.write(label, &mut body);
+        ledger.format.write(label, &mut body);
         body.push(b'}');
         Bytes::from(body)
     }

@@ -3,8 +3,10 @@
 //! A client is [`client::Client`], 16 bytes, beside its slots in the [`Tracker`]. All clients of a thread
 //! share one read buffer; only a frame that came in parts is kept, until its rest comes.
 
+mod churn;
 mod client;
 mod connect;
+mod meter;
 mod read;
 mod slow;
 
@@ -18,21 +20,21 @@ use std::time::{Duration, Instant};
 
 use mio::{Events, Poll, Token, Waker};
 use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::Control;
 
 use crate::inflate::Inflater;
 use crate::latency::Times;
-use crate::plan::Plan;
-use crate::probe;
-use crate::progress::Progress;
 use crate::target::Endpoint;
 use crate::tracker::{Course, Seen, Tracker};
 use crate::wire;
+use churn::Churn;
 use client::{Client, Stage};
 use connect::Connects;
-pub(crate) use slow::Slow;
+pub(crate) use meter::{Meter, Reading};
 use slow::Turns;
+pub(crate) use slow::{Slow, SlowSeen};
 
 use crate::report::Frames;
 
@@ -45,63 +47,73 @@ const EVENTS: usize = 1_024;
 /// The shared read buffer at first: a tick of one client fits. It grows to a frame that does not.
 const BUFFER_BYTES: usize = 256 * 1024;
 
-/// Source addresses 127.0.0.2 and up, at most.
-pub(crate) const SOURCES_MAX: u32 = 250;
+/// Source addresses 127.0.0.2 and up, at most: to 127.0.234.97.
+pub(crate) const SOURCES_MAX: u32 = 60_000;
 
 /// How long a loop with nothing to do may sleep.
 const SLEEP_MAX: Duration = Duration::from_millis(100);
+
+/// How often a loop hands over what it measured.
+const HAND_OVER_EVERY: Duration = Duration::from_secs(1);
+
+/// How the clients of an agent connect and read.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Manner {
+    /// Clients of this agent: those whose number is `agent` modulo `agents`.
+    pub(crate) agent: u32,
+    pub(crate) agents: u32,
+    /// Event loops.
+    pub(crate) threads: u32,
+    /// 127.0.0.2 and up; 0: whatever the kernel takes.
+    pub(crate) source_addresses: u32,
+    pub(crate) handshake_time_max: Duration,
+    pub(crate) slow_read: usize,
+    /// Parts of the clients, a second.
+    pub(crate) churn: f64,
+    pub(crate) moves: f64,
+    pub(crate) failover: bool,
+    /// Ids of clients that are targets are wanted.
+    pub(crate) wants_ids: bool,
+}
+
+/// How fast the clients of an agent may connect.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Ramp {
+    /// A second; 0: as fast as they succeed.
+    pub(crate) rate: f64,
+    /// Under way at once.
+    pub(crate) in_flight: u32,
+}
 
 /// What all loops share.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) course: Arc<Course>,
-    pub(crate) progress: Arc<Progress>,
+    pub(crate) meter: Meter,
     /// By gateway: where it is.
     pub(crate) gateways: Vec<(Endpoint, SocketAddr)>,
-    /// Ids of the clients that are targets themselves: every [`crate::world::World::client_step`]th.
-    pub(crate) ids: Vec<Mutex<Option<Box<str>>>>,
     /// Why the last handshake failed.
     pub(crate) last_failure: Mutex<Option<String>>,
+    pub(crate) manner: Manner,
     stop: AtomicBool,
-    source_addresses: u32,
-    connect_rate: f64,
-    in_flight_max: usize,
-    handshake_time_max: Duration,
-    slow_read: usize,
 }
 
 impl Shared {
-    pub(crate) fn new(
-        course: Arc<Course>,
-        progress: Arc<Progress>,
-        gateways: Vec<(Endpoint, SocketAddr)>,
-        plan: &Plan,
-        threads: u32,
-    ) -> Self {
-        let source_addresses = match plan.source_addresses {
-            0 => sources(plan.clients, &gateways, probe::ports()),
-            asked => asked,
-        };
-        let ids = course.world.clients.div_ceil(course.world.client_step());
+    pub(crate) fn new(course: Arc<Course>, gateways: Vec<(Endpoint, SocketAddr)>, manner: Manner) -> Self {
         Self {
             course,
-            progress,
+            meter: Meter::default(),
             gateways,
-            ids: (0..ids).map(|_| Mutex::default()).collect(),
             last_failure: Mutex::default(),
+            manner,
             stop: AtomicBool::new(false),
-            source_addresses,
-            connect_rate: f64::from(plan.connect_rate) / f64::from(threads),
-            in_flight_max: (plan.connects_in_flight / threads).max(1) as usize,
-            handshake_time_max: plan.handshake_time_max,
-            slow_read: plan.slow_read,
         }
     }
 }
 
-/// How many source addresses clients on loopback should have; 0: one will do. The kernel looks for a local port
-/// among every other one of the range first: when those are taken, a connect costs it 300 µs instead of 14.
-fn sources(clients: u32, gateways: &[(Endpoint, SocketAddr)], ports: u32) -> u32 {
+/// How many source addresses clients on loopback should have, over all agents; 0: one will do. The kernel looks for a
+/// local port among every other one of the range first: when those are taken, a connect costs it 300 µs instead of 14.
+pub(crate) fn sources(clients: u32, gateways: &[(Endpoint, SocketAddr)], ports: u32) -> u32 {
     let is_local = |address: &SocketAddr| address.is_ipv4() && address.ip().is_loopback();
     let crowded = ports / 5 * 2;
     if clients / gateways.len().max(1) as u32 <= crowded || !gateways.iter().all(|(_, at)| is_local(at)) {
@@ -112,12 +124,16 @@ fn sources(clients: u32, gateways: &[(Endpoint, SocketAddr)], ports: u32) -> u32
 }
 
 /// What happened to the connections of one gateway's clients.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Connections {
     /// Greeted again after a loss.
     pub(crate) reconnects: u64,
     /// Lost after the greeting.
     pub(crate) disconnects: u64,
+    /// Closed by the client, to come back.
+    pub(crate) churned: u64,
+    /// Rooms left and joined again.
+    pub(crate) moves: u64,
     /// Attempts that never came to a greeting.
     pub(crate) failures: u64,
     /// Close codes of lost connections; 1006: none was sent.
@@ -126,11 +142,34 @@ pub(crate) struct Connections {
     pub(crate) gaps: u64,
 }
 
+impl Connections {
+    /// Adds what happened to others of the same gateway.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.reconnects += other.reconnects;
+        self.disconnects += other.disconnects;
+        self.churned += other.churned;
+        self.moves += other.moves;
+        self.failures += other.failures;
+        self.gaps += other.gaps;
+        for (code, count) in &other.close_codes {
+            *self.close_codes.entry(*code).or_default() += count;
+        }
+    }
+}
+
 /// First greetings: how long each took from its connect, and when the last one was, µs.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Arrivals {
     pub(crate) handshakes: Times,
     pub(crate) last: u64,
+}
+
+impl Arrivals {
+    /// Adds those of others.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.handshakes.add(&other.handshakes);
+        self.last = self.last.max(other.last);
+    }
 }
 
 /// What one loop leaves behind.
@@ -139,7 +178,7 @@ pub(crate) struct Left {
     pub(crate) seen: Seen,
     /// By gateway, without those of slow clients.
     pub(crate) connections: Vec<Connections>,
-    pub(crate) slow: Slow,
+    pub(crate) slow: SlowSeen,
     pub(crate) frames: Frames,
     pub(crate) arrivals: Arrivals,
 }
@@ -160,16 +199,17 @@ impl Running {
 }
 
 /// Starts the loops.
-pub(crate) fn start(shared: &Arc<Shared>, threads: u32) -> io::Result<Vec<Running>> {
+pub(crate) fn start(shared: &Arc<Shared>, ramp: Ramp) -> io::Result<Vec<Running>> {
+    let threads = shared.manner.threads;
     (0..threads)
-        .map(|offset| {
+        .map(|turn| {
             let poll = Poll::new()?;
             let waker = Waker::new(poll.registry(), WAKE)?;
             let (give, left) = oneshot::channel();
             let shared = shared.clone();
-            let thread = std::thread::Builder::new().name(format!("clients-{offset}")).spawn(move || {
+            let thread = std::thread::Builder::new().name(format!("clients-{turn}")).spawn(move || {
                 // Nobody to take it: the run was dropped.
-                _ = give.send(Reactor::new(shared, poll, offset, threads).run());
+                _ = give.send(Reactor::new(shared, poll, turn, ramp).run());
             })?;
             Ok(Running { waker, thread, left })
         })
@@ -210,7 +250,10 @@ struct Reactor {
     connections: Vec<Connections>,
     slow: Slow,
     turns: Turns,
+    churn: Churn,
     frames: Frames,
+    /// Since the last look: items, messages, bytes.
+    reading: Reading,
     arrivals: Arrivals,
     inflater: Inflater,
     /// Of the message that was inflated last.
@@ -220,11 +263,14 @@ struct Reactor {
 }
 
 impl Reactor {
-    fn new(shared: Arc<Shared>, poll: Poll, offset: u32, stride: u32) -> Self {
+    fn new(shared: Arc<Shared>, poll: Poll, turn: u32, ramp: Ramp) -> Self {
         let course = shared.course.clone();
         let world = &course.world;
+        let Manner { agent, agents, threads, slow_read, churn, moves, .. } = shared.manner;
+        let (offset, stride) = (agent + agents * turn, agents * threads);
         let count = world.clients.saturating_sub(offset).div_ceil(stride);
         let random = fastrand::Rng::with_seed(world.seed ^ u64::from(offset));
+        let in_flight = (ramp.in_flight / threads).max(1) as usize;
         Self {
             poll,
             offset,
@@ -232,12 +278,14 @@ impl Reactor {
             clients: (0..count).map(|_| Client::default()).collect(),
             connections: vec![Connections::default(); world.gateways as usize],
             slow: Slow::default(),
-            turns: Turns::new(world, (offset, stride), shared.slow_read),
+            turns: Turns::new(world, (offset, stride), slow_read),
+            churn: Churn::new(count, churn, moves),
             frames: Frames::default(),
+            reading: Reading::default(),
             arrivals: Arrivals::default(),
             inflater: Inflater::new(),
             text: Vec::new(),
-            connects: Connects::new(count, shared.connect_rate, shared.in_flight_max),
+            connects: Connects::new(count, ramp.rate / f64::from(threads), in_flight),
             buffer: vec![0; BUFFER_BYTES],
             random,
             tracker: Tracker::new(course.clone(), offset, stride),
@@ -266,19 +314,29 @@ impl Reactor {
 
     fn run(mut self) -> Left {
         let mut events = Events::with_capacity(EVENTS);
+        let mut handed_over = Instant::now();
         while !self.shared.stop.load(Relaxed) {
             let now = Instant::now();
-            let sleep = self.connects.sleep(now).min(self.turns.sleep(now)).min(SLEEP_MAX);
-            self.take_events(&mut events, sleep);
+            let sleep = self.connects.sleep(now).min(self.turns.sleep(now)).min(self.churn.sleep(now));
+            self.take_events(&mut events, sleep.min(SLEEP_MAX));
             self.read_in_turn();
+            self.churn_due();
             self.connect_due();
+            let done = Instant::now();
+            self.reading.looped(done - now);
+            if done - handed_over >= HAND_OVER_EVERY {
+                handed_over = done;
+                self.shared.meter.hand_over(&self.tracker.hand_over());
+            }
         }
         self.wake_slow(&mut events);
+        self.shared.meter.hand_over(&self.tracker.hand_over());
         self.say_goodbye();
+        let slow = self.slow.seen();
         Left {
             seen: self.tracker.into_seen(),
             connections: self.connections,
-            slow: self.slow,
+            slow,
             frames: self.frames,
             arrivals: self.arrivals,
         }
@@ -286,7 +344,10 @@ impl Reactor {
 
     /// Waits for events and takes them; whether there were any.
     fn take_events(&mut self, events: &mut Events, sleep: Duration) -> bool {
-        match self.poll.poll(events, Some(sleep)) {
+        let begun = Instant::now();
+        let polled = self.poll.poll(events, Some(sleep));
+        self.reading.waited(begun.elapsed());
+        match polled {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return true,
             Err(error) => panic!("epoll failed: {error}"),
@@ -301,6 +362,7 @@ impl Reactor {
                 _ => {}
             }
         }
+        self.shared.meter.add(&mut self.reading);
         !events.is_empty()
     }
 

@@ -5,7 +5,7 @@ mod text;
 use std::collections::BTreeMap;
 
 use hdrhistogram::Histogram;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 pub use crate::kernel::Kernel;
 pub use crate::tracker::Counts;
@@ -36,8 +36,10 @@ pub struct Report {
     pub latency: Latencies,
     /// How connecting went.
     pub ramp: Ramp,
-    /// What this process used.
+    /// What the processes of the load tool used.
     pub generator: Generator,
+    /// Those that held the clients.
+    pub agents: Vec<AgentReport>,
     /// What the kernel dropped meanwhile.
     pub kernel: Kernel,
     /// The first few things that went wrong.
@@ -88,12 +90,16 @@ pub struct PlanSummary {
     pub window_ms: u64,
     /// Of the random numbers.
     pub seed: u64,
-    /// Event loops.
+    /// Processes that held the clients.
+    pub processes: u32,
+    /// Event loops of each.
     pub threads: u32,
+    /// What is later than this is late; none: nothing is.
+    pub late_ms: Option<u64>,
 }
 
 /// Push messages as they came, to all clients. Items are in `totals` and `slow`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Frames {
     /// Push messages, one frame each.
@@ -158,6 +164,10 @@ pub struct GatewayReport {
     pub counts: Counts,
     /// Connections lost after the hello.
     pub disconnects: u64,
+    /// Connections that its clients closed to come back.
+    pub churned: u64,
+    /// Rooms that its clients left and joined again.
+    pub moves: u64,
     /// Connections that came back.
     pub reconnects: u64,
     /// Attempts that did not come to a hello.
@@ -278,7 +288,7 @@ pub struct Ramp {
     pub handshake: Percentiles,
 }
 
-/// What this process used; a cluster in the same process is part of it.
+/// What the processes of the load tool used; a cluster in the same process is part of it.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Generator {
@@ -291,6 +301,26 @@ pub struct Generator {
     /// By how much memory grew from before the first connect to the end, a client. A fixed part of a few MiB
     /// (histograms, read buffers) is in it, so small runs show more.
     pub rss_bytes_per_client: f64,
+}
+
+/// One process that held clients.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AgentReport {
+    /// What the report calls it.
+    pub name: String,
+    /// Its process, on its machine.
+    pub pid: u32,
+    /// Its clients.
+    pub clients: u64,
+    /// CPU time over the whole run; 0 where it is part of this process.
+    pub cpu_secs: f64,
+    /// Memory at the end of the run; 0 where it is part of this process.
+    pub rss_bytes: u64,
+    /// How wrong its clock may be.
+    pub clock_error_ms: f64,
+    /// Why nothing is known of its clients.
+    pub lost: Option<String>,
 }
 
 impl Report {
@@ -323,6 +353,7 @@ pub(crate) fn verdict(
         (totals.reordered, "reordered"),
         (totals.corrupted, "corrupted"),
         (totals.unexpected, "received but not meant for the client"),
+        (totals.late, "received later than asked for"),
     ];
     let mut reasons: Vec<String> = faults
         .iter()

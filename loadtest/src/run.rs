@@ -1,8 +1,12 @@
 //! The course of a run: check, connect, publish, wait for what is under way, judge.
 
+mod crowd;
+mod events;
+mod link;
 mod outcome;
 mod targets;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -10,19 +14,23 @@ use std::time::{Duration, Instant};
 
 use common::shutdown::Shutdown;
 use common::tasks::Tasks;
+use tokio::time::MissedTickBehavior;
 
+use crate::agent::message::{Join, Judge, Share};
 use crate::kernel::{self, KernelCounters};
 use crate::ledger::Ledger;
 use crate::payload::Format;
 use crate::plan::{BadPlan, Plan};
 use crate::probe;
 use crate::progress::{Phase, Progress};
-use crate::publisher::Publisher;
-use crate::reactor::{self, Running, Shared, StopOnDrop};
+use crate::publisher::{Desk, Publisher};
+use crate::reactor::{self, Manner};
 use crate::report::{Ramp, Report};
-use crate::schedule::Schedule;
-use crate::tracker::Course;
+use crate::schedule::{Draw, Schedule};
+use crate::timeline::Interval;
 use crate::world::World;
+use crowd::{Crowd, Source};
+use link::Board;
 use targets::Targets;
 
 /// No client greeted in this time, beyond what one handshake may take: the ramp has stalled.
@@ -30,6 +38,16 @@ const RAMP_STALL_MAX: Duration = Duration::from_secs(5);
 
 /// How often the phases look at their counts.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// How often a run is looked at.
+const SAMPLE_EVERY: Duration = Duration::from_secs(1);
+
+/// An agent says what it counted this often, and less often the more of them there are.
+const TICK: Duration = Duration::from_millis(20);
+const TICK_MOST: Duration = Duration::from_millis(500);
+
+/// Processes on one core that a handshake is not slower for.
+const PROCESSES_A_CORE: f64 = 4.0;
 
 /// Beyond two windows without a new item, none is expected any more.
 const QUIET: Duration = Duration::from_secs(2);
@@ -96,21 +114,52 @@ pub async fn run_with(mut plan: Plan, shutdown: &Shutdown, progress: Arc<Progres
         plan.gateways = Box::pin(targets::find_gateways(&plan, &tasks)).await?;
         plan.check().map_err(Error::Plan)?;
     }
-    probe::limits(&plan).map_err(Error::Limits)?;
+    let processes = probe::limits(&plan).map_err(Error::Limits)?;
+    let (source, agents) = Source::of(&plan, processes)?;
     let targets = Box::pin(Targets::check(&plan, &tasks)).await?;
-    let run = Run::prepare(plan, targets, progress, tasks);
-    Box::pin(run.course(shutdown)).await
+    let ending = Shutdown::new();
+    let run = Run::prepare(plan, targets, (progress.clone(), tasks), (agents, &ending));
+    let course = Box::pin(run.course(source, shutdown));
+    tokio::select! {
+        report = course => report,
+        never = pass_on(shutdown, &ending) => match never {},
+        never = sample(&progress) => match never {},
+    }
+}
+
+/// Looks once a second at what happened.
+async fn sample(progress: &Progress) -> std::convert::Infallible {
+    let mut look = tokio::time::interval(SAMPLE_EVERY);
+    look.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    let mut before = Interval::default();
+    loop {
+        look.tick().await;
+        let interval = progress.take_interval();
+        progress.show(&interval, &before);
+        before = interval;
+    }
+}
+
+/// What the caller asks for, the run asks of itself.
+async fn pass_on(shutdown: &Shutdown, ending: &Shutdown) -> std::convert::Infallible {
+    shutdown.draining().await;
+    ending.start_drain();
+    std::future::pending().await
 }
 
 /// What a run holds until its report.
 struct Run {
     plan: Plan,
     targets: Targets,
+    agents: u32,
+    /// Event loops of each agent.
     threads: u32,
-    shared: Arc<Shared>,
-    progress: Arc<Progress>,
+    desk: Arc<Desk>,
+    board: Arc<Board>,
     publisher: Arc<Publisher>,
     tasks: Tasks,
+    /// Drains when the run is to end: the caller asked for it, or an agent is lost.
+    ending: Shutdown,
     begun: Instant,
     /// When clients began to connect, µs on the run's clock.
     ramp_begun: u64,
@@ -120,26 +169,39 @@ struct Run {
 }
 
 impl Run {
-    fn prepare(plan: Plan, targets: Targets, progress: Arc<Progress>, tasks: Tasks) -> Self {
+    fn prepare(
+        mut plan: Plan,
+        mut targets: Targets,
+        (progress, tasks): (Arc<Progress>, Tasks),
+        (agents, ending): (u32, &Shutdown),
+    ) -> Self {
         let world = World::of(&plan);
-        let cores = std::thread::available_parallelism().map_or(1, usize::from).min(4);
-        let threads = if plan.threads == 0 { cores } else { plan.threads } as u32;
-        let schedule =
-            if plan.logics.is_empty() { Schedule::default() } else { Schedule::draw(&plan, &world) };
+        let cores = std::thread::available_parallelism().map_or(1, usize::from) as u32;
+        let here = if plan.remote.is_some() { 1 } else { agents };
+        let threads = if plan.threads == 0 { (cores.min(4) / here).max(1) } else { plan.threads as u32 };
+        let crowded = f64::from(here) / (f64::from(cores) * PROCESSES_A_CORE);
+        if crowded > 1.0 {
+            plan.handshake_time_max = plan.handshake_time_max.mul_f64(crowded);
+            targets.notes.push(format!(
+                "{here} processes share {cores} cores, so a handshake may take {:.0} s",
+                plan.handshake_time_max.as_secs_f64()
+            ));
+        }
+        let schedule = Schedule::draw(&Draw::of(&plan), &world);
         let format = Format::new(fastrand::u64(..), plan.size);
-        let ledger = Ledger::new(schedule, format, plan.rate, world.gateways);
+        let ledger = Ledger::new(schedule, format, plan.rate, 0);
         progress.clients.store(u64::from(plan.clients), Relaxed);
-        let course = Arc::new(Course { world, ledger, verify: plan.verify });
-        let (gateways, names) = (targets.gateways.clone(), targets.names.clone());
-        let shared = Arc::new(Shared::new(course, progress.clone(), gateways, &plan, threads));
+        let desk = Desk::new(world, ledger, progress);
         Self {
-            publisher: Publisher::new(shared.clone(), names),
+            publisher: Publisher::new(desk.clone(), targets.names.clone()),
+            board: Board::new(desk.clone(), ending.clone(), agents),
             plan,
             targets,
+            agents,
             threads,
-            shared,
-            progress,
+            desk,
             tasks,
+            ending: ending.clone(),
             begun: Instant::now(),
             ramp_begun: 0,
             kernel: KernelCounters::now(),
@@ -148,22 +210,66 @@ impl Run {
         }
     }
 
-    async fn course(mut self, shutdown: &Shutdown) -> Result<Report, Error> {
-        let _stop = StopOnDrop(self.shared.clone());
-        self.progress.enter(Phase::Connecting);
-        self.ramp_begun = self.shared.course.ledger.now();
-        let loops = reactor::start(&self.shared, self.threads)
-            .map_err(|error| Error::Broken(format!("cannot start the event loops: {error}")))?;
-        let ramp = self.connect(shutdown, &loops).await?;
-        shutdown.or_draining(tokio::time::sleep(self.plan.settle)).await;
+    /// What an agent is told.
+    fn share(&self, join: &Join) -> Share {
+        let Self { plan, desk, targets, .. } = self;
+        let us = |time: Duration| time.as_micros() as u64;
+        let source_addresses = match plan.source_addresses {
+            0 => reactor::sources(plan.clients, &targets.gateways, probe::ports()),
+            asked => asked,
+        };
+        let is_remote = plan.remote.is_some() && plan.threads == 0;
+        Share {
+            world: desk.world.clone(),
+            draw: Draw::of(plan),
+            rate: plan.rate,
+            run: desk.ledger.format.run(),
+            size: plan.size,
+            verify: plan.verify,
+            gateways: targets.gateways.clone(),
+            manner: Manner {
+                agent: join.number.unwrap_or_default(),
+                agents: self.agents,
+                threads: if is_remote { join.cores.clamp(1, 4) } else { self.threads },
+                source_addresses,
+                handshake_time_max: plan.handshake_time_max,
+                slow_read: plan.slow_read,
+                churn: plan.churn,
+                moves: plan.moves,
+                failover: plan.failover,
+                wants_ids: plan.mix.client > 0 && plan.rate > 0.0,
+            },
+            late_us: plan.late.map_or(u64::MAX, us),
+            settle_us: us(plan.settle),
+            tick: (TICK * self.agents).min(TICK_MOST),
+        }
+    }
 
-        self.progress.enter(Phase::Publishing);
-        let key = self.plan.api_key.as_deref();
-        self.publisher.start(&self.targets.logics, self.plan.publisher_connections, key, &self.tasks);
-        self.publisher.offer_all(shutdown).await;
-        let complete = !shutdown.is_draining();
+    async fn course(mut self, source: Source, shutdown: &Shutdown) -> Result<Report, Error> {
+        let progress = self.desk.progress.clone();
+        let tasks = Tasks::new(Shutdown::new());
+        let board = self.board.clone();
+        let gathered = Crowd::gather(source, board, tasks, |join| self.share(join));
+        let mut crowd = Box::pin(gathered).await?;
+        self.check_agents(&crowd)?;
+        progress.enter(Phase::Connecting);
+        self.ramp_begun = self.desk.ledger.now();
+        crowd.connect(&self.plan).await;
+        let ramp = match self.connect(&crowd).await {
+            Ok(ramp) => ramp,
+            Err(error) => {
+                crowd.end().await;
+                return Err(error);
+            }
+        };
+        self.ending.or_draining(tokio::time::sleep(self.plan.settle)).await;
+        let begin = self.desk.ledger.now();
+        self.desk.ledger.begin(begin);
+        crowd.begin(begin).await;
 
-        self.progress.enter(Phase::Draining);
+        progress.enter(Phase::Publishing);
+        let complete = self.publish().await;
+        progress.enter(Phase::Draining);
         self.drain(complete).await;
         self.publisher.close();
         let answers = if complete { ANSWERS_TIME_MAX } else { ANSWERS_TIME_SHORT };
@@ -171,61 +277,96 @@ impl Run {
             self.targets.notes.push("some calls to logic nodes never ended".into());
         }
 
-        self.progress.enter(Phase::Judging);
-        let left = reactor::stop(&self.shared, loops).await;
-        let left = left.ok_or_else(|| Error::Broken("an event loop of the clients panicked".into()))?;
-        Ok(self.report(left, ramp, complete))
+        progress.enter(Phase::Judging);
+        crowd.stop().await;
+        let failures = self.desk.ledger.failures().into_iter().collect::<BTreeMap<_, _>>();
+        let verdicts = crowd.judge(Judge { excuses: self.excuses(), failures }).await;
+        let complete = complete && !shutdown.is_draining() && crowd.lost().is_empty();
+        let report = self.report(&crowd, verdicts, ramp, complete);
+        crowd.end().await;
+        Ok(report)
+    }
+
+    /// Publishes everything at its time; whether nothing ended it.
+    async fn publish(&mut self) -> bool {
+        let key = self.plan.api_key.as_deref();
+        self.publisher.start(&self.targets.logics, self.plan.publisher_connections, key, &self.tasks);
+        let missed = {
+            let offered = Box::pin(self.publisher.offer_all(&self.ending));
+            events::announce(&self.plan.events, offered).await
+        };
+        self.targets.notes.extend(missed);
+        !self.ending.is_draining()
+    }
+
+    /// Whether each agent can hold its clients.
+    fn check_agents(&self, crowd: &Crowd) -> Result<(), Error> {
+        let clients = u64::from(self.plan.clients.div_ceil(self.agents));
+        let small = crowd.members.iter().find(|member| member.join.clients_max < clients);
+        small.map_or(Ok(()), |member| {
+            Err(Error::Limits(format!(
+                "{} may hold {} clients and should hold {clients}: more agents, or a higher hard limit there (ulimit -Hn)",
+                member.name, member.join.clients_max
+            )))
+        })
     }
 
     /// Waits until all clients are greeted.
-    async fn connect(&self, shutdown: &Shutdown, loops: &[Running]) -> Result<Ramp, Error> {
+    async fn connect(&self, crowd: &Crowd) -> Result<Ramp, Error> {
         let begun = Instant::now();
         let wanted = u64::from(self.plan.clients);
         let stall_max = self.plan.handshake_time_max + RAMP_STALL_MAX;
         let (mut most, mut since) = (0, begun);
         let mut look = tokio::time::interval(LOOK_EVERY);
         loop {
-            let connected = self.progress.connected();
+            // Nothing was published: there is nothing to report on.
+            crowd.check()?;
+            let connected = self.desk.progress.connected();
             if connected > most {
                 (most, since) = (connected, Instant::now());
             }
             let secs = begun.elapsed().as_secs_f64();
-            if connected >= wanted || shutdown.is_draining() {
+            if connected >= self.enough(wanted) || self.ending.is_draining() {
                 let connects_per_sec = connected as f64 / secs.max(1e-3);
                 return Ok(Ramp { connected, secs, connects_per_sec, ..Ramp::default() });
             }
-            if loops.iter().any(Running::has_ended) {
-                return Err(Error::Broken("an event loop of the clients panicked".into()));
-            }
             if since.elapsed() > stall_max {
-                let last = self.shared.last_failure.lock().clone();
+                let last = self.board.last_failure.lock().clone();
                 let last = last.unwrap_or_else(|| "no attempt failed, none succeeded".into());
                 return Err(Error::Unreachable(format!(
                     "only {most} of {wanted} clients were greeted, and none in the last {:.0} s; the last failure: {last}",
                     stall_max.as_secs_f64()
                 )));
             }
-            shutdown.or_draining(look.tick()).await;
+            self.ending.or_draining(look.tick()).await;
         }
+    }
+
+    /// Of clients that come and go a few are always gone: twice the part that goes in a second.
+    fn enough(&self, wanted: u64) -> u64 {
+        (wanted as f64 * (1.0 - (2.0 * self.plan.churn).min(0.9))).floor() as u64
     }
 
     /// Waits until everything has arrived, or nothing comes any more, or the time for it is over.
     async fn drain(&self, complete: bool) {
+        let progress = &self.desk.progress;
         let quiet_max = self.targets.window * 2 + QUIET;
         let begun = Instant::now();
         let time_max = if complete { self.plan.drain.max(quiet_max) } else { quiet_max };
         let (mut last, mut since) = ((0, 0), begun);
         let mut look = tokio::time::interval(LOOK_EVERY);
+        // Agents say what they counted a little later.
+        let look_time = 2 * LOOK_EVERY.max((TICK * self.agents).min(TICK_MOST));
         while begun.elapsed() < time_max {
             look.tick().await;
-            let now = (self.progress.received(), self.progress.accepted());
+            let now = (progress.received(), progress.accepted());
             if now != last {
                 (last, since) = (now, Instant::now());
             }
             let idle = self.publisher.is_idle();
-            let all_here = now.0 >= self.progress.due.load(Relaxed);
+            let all_here = now.0 >= progress.due.load(Relaxed);
             // A duplicate comes with or right after its first: give it the time of one look.
-            if idle && (all_here && since.elapsed() > 2 * LOOK_EVERY || since.elapsed() > quiet_max) {
+            if idle && (all_here && since.elapsed() > look_time || since.elapsed() > quiet_max) {
                 return;
             }
             if !complete && !idle {

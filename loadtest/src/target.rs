@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 /// A name that does not resolve in this time is one that does not resolve.
 const RESOLVE_TIME_MAX: Duration = Duration::from_secs(5);
 
@@ -16,7 +18,7 @@ pub(crate) enum Scheme {
 }
 
 /// A URL, taken apart.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Endpoint {
     /// As it was given.
     pub(crate) url: String,

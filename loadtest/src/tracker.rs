@@ -5,13 +5,19 @@
 //! comes stays a gap, or lies beyond the last; [`judge`](crate::judge) asks the ledger about it at the end.
 //! Pure: time and bytes are arguments, so that a test can plant every fault.
 
+mod absence;
+mod counts;
+mod once;
+
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use serde::Serialize;
+pub(crate) use absence::{Absences, Span};
+pub use counts::Counts;
+use once::{Draft, Mark, Once};
 
-use crate::latency::Latency;
+use crate::latency::{Latency, Times};
 use crate::ledger::Ledger;
 use crate::payload::{Label, Reading};
 use crate::plan::Verify;
@@ -22,51 +28,18 @@ use crate::world::World;
 /// Examples of what went wrong that are kept, for people.
 pub(crate) const EXAMPLES_MAX: usize = 20;
 
-/// What happened at the clients of one gateway. `expected` = received of it + `lost` + `excused`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Counts {
-    /// Items accepted with 202, times the clients that each should reach.
-    pub expected: u64,
-    /// Items received for the first time.
-    pub received: u64,
-    /// Accepted, never received, and nothing excuses it.
-    pub lost: u64,
-    /// Received again.
-    pub duplicated: u64,
-    /// Received after a later item of the same stream.
-    pub reordered: u64,
-    /// Frames and items that are not what was sent, or came under the wrong room or event.
-    pub corrupted: u64,
-    /// Received by a client that is none of the target's, or although the push was refused.
-    pub unexpected: u64,
-    /// Items of other publishers, where they are allowed.
-    pub foreign: u64,
-    /// Missed while the client was away as expected, or by a gateway that the 202 named as failed.
-    pub excused: u64,
-}
-
-impl Counts {
-    /// Adds another gateway's counts.
-    pub(crate) fn add(&mut self, other: &Self) {
-        self.expected += other.expected;
-        self.received += other.received;
-        self.lost += other.lost;
-        self.duplicated += other.duplicated;
-        self.reordered += other.reordered;
-        self.corrupted += other.corrupted;
-        self.unexpected += other.unexpected;
-        self.foreign += other.foreign;
-        self.excused += other.excused;
-    }
-}
-
 /// What all trackers of a run share.
 #[derive(Debug)]
 pub(crate) struct Course {
     pub(crate) world: World,
     pub(crate) ledger: Ledger,
     pub(crate) verify: Verify,
+    /// Of the agent's gateways every so-manieth is one.
+    pub(crate) gateway_step: u32,
+    /// An item that took longer is late, µs.
+    pub(crate) late_us: u64,
+    /// After a change, how long until every logic node knows of it, µs.
+    pub(crate) settle_us: u64,
 }
 
 /// The clients of one event loop: those whose number is `offset` modulo `stride`.
@@ -74,24 +47,47 @@ pub(crate) struct Course {
 pub(crate) struct Tracker {
     course: Arc<Course>,
     seen: Seen,
+    once: Once,
+    /// What was handed over.
+    before: Latency,
+    /// Of the frame at hand: places of its streams at the client.
+    at: Vec<usize>,
 }
 
 #[derive(Debug)]
 pub(crate) struct Seen {
-    stride: u32,
+    /// Its clients are those whose number is `offset` modulo `stride`.
+    pub(crate) offset: u32,
+    pub(crate) stride: u32,
     slots: usize,
     /// Next sequence number of each slot of each client.
     next: Vec<u32>,
     /// Sequence numbers that were passed over, by client and stream.
     gaps: HashMap<(u32, u32), Vec<Range<u32>>>,
-    /// When clients were away: from the loss of a connection to the hello of the next.
-    away: HashMap<u32, Vec<Range<u64>>>,
+    pub(crate) absences: Absences,
     /// By gateway.
     pub(crate) counts: Vec<Counts>,
     /// Items that slow clients received for the first time; they are no part of `counts` and `latency`.
     pub(crate) slow_received: u64,
     pub(crate) latency: Latency,
     pub(crate) examples: Vec<String>,
+}
+
+/// A frame that had been verified before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Again {
+    /// Items that were new to the client.
+    pub(crate) fresh: u32,
+    pub(crate) text_bytes: usize,
+}
+
+/// A frame as it came: its payload, and whether that is compressed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Came<'a> {
+    pub(crate) payload: &'a [u8],
+    pub(crate) deflated: bool,
+    /// Where it would be, were it known.
+    mark: Option<Mark>,
 }
 
 impl Tracker {
@@ -101,36 +97,102 @@ impl Tracker {
         let clients = world.clients.saturating_sub(offset).div_ceil(stride) as usize;
         let slots = world.slots() as usize;
         let seen = Seen {
+            offset,
             stride,
             slots,
             next: vec![0; clients * slots],
             gaps: HashMap::new(),
-            away: HashMap::new(),
+            absences: Absences::default(),
             counts: vec![Counts::default(); world.gateways as usize],
             slow_received: 0,
             latency: Latency::default(),
             examples: Vec::new(),
         };
-        Self { course, seen }
+        Self { course, seen, once: Once::new(), before: Latency::default(), at: Vec::new() }
+    }
+
+    /// Takes a frame whose bytes were verified before. `Err`: they were not, or the client needs a closer look; then
+    /// [`Tracker::message`] follows.
+    pub(crate) fn again<'a>(
+        &mut self,
+        client: u32,
+        payload: &'a [u8],
+        deflated: bool,
+        now: u64,
+    ) -> Result<Again, Came<'a>> {
+        let Self { course, seen, once, at, .. } = self;
+        let world = &course.world;
+        let gateway = world.gateway(client);
+        let unknown = |mark| Came { payload, deflated, mark };
+        if !world.is_prompt(client) || seen.absences.is_leaver(client) {
+            return Err(unknown(None));
+        }
+        let frame = once.find(gateway, deflated, payload).map_err(|mark| unknown(Some(mark)))?;
+        let begin = (client / seen.stride) as usize * seen.slots;
+        at.clear();
+        for run in &frame.runs {
+            let Some(slot) = world.slot(client, run.stream) else { return Err(unknown(None)) };
+            let place = begin + slot as usize;
+            // What comes again or late is counted one by one.
+            if world.named_room(client, run.stream.target) != run.room || run.first < seen.next[place] {
+                return Err(unknown(None));
+            }
+            at.push(place);
+        }
+        for (run, &place) in frame.runs.iter().zip(at.iter()) {
+            let next = std::mem::replace(&mut seen.next[place], run.last + 1);
+            if run.first > next {
+                let stream = world.number(run.stream);
+                seen.gaps.entry((client, stream)).or_default().push(next..run.first);
+            }
+        }
+        let counts = &mut seen.counts[gateway as usize];
+        counts.received += u64::from(frame.items());
+        counts.late += frame.received(now, course.late_us, &mut seen.latency);
+        Ok(Again { fresh: frame.items(), text_bytes: frame.text_bytes })
     }
 
     /// Takes a message of a client's gateway. `None`: it is not a push; else how many items were new to a
     /// client that reads as it should.
-    pub(crate) fn message(&mut self, client: u32, message: &[u8], now: u64) -> Option<u32> {
-        let Self { course, seen } = self;
+    pub(crate) fn message(&mut self, client: u32, text: &[u8], came: &Came<'_>, now: u64) -> Option<u32> {
+        let Self { course, seen, once, .. } = self;
+        let mut draft = came.mark.filter(|mark| mark.again).map(|_| Draft::default());
         let mut fresh = 0;
-        for item in scan::items(message, &course.ledger.format)? {
-            match item {
-                Ok(item) => fresh += u32::from(seen.item(course, client, &item, now)),
-                Err(scan::Broken) => seen.corrupted(
-                    course,
-                    client,
-                    "a push frame that is not JSON as written by gateways",
-                    now,
-                ),
+        for item in scan::items(text, &course.ledger.format)? {
+            let new = match item {
+                Ok(item) => seen.item(course, client, &item, (now, draft.as_mut())),
+                Err(scan::Broken) => {
+                    let what = "a push frame that is not JSON as written by gateways";
+                    seen.corrupted(course, client, what, now);
+                    None
+                }
+            };
+            fresh += u32::from(new == Some(true));
+            if let (None, Some(draft)) = (new, &mut draft) {
+                draft.spoil();
             }
         }
+        if let (Some(mark), Some(draft)) = (came.mark, draft) {
+            let gateway = course.world.gateway(client);
+            let Seen { latency, counts, .. } = seen;
+            once.keep(mark, (gateway, came.deflated, came.payload), (text.len(), draft), |frame| {
+                let (gateway, late) = frame.end(course.late_us, latency);
+                counts[gateway as usize].late += late;
+            });
+        }
         Some(fresh)
+    }
+
+    /// The times since the last call: intended to received, urgent ones included.
+    pub(crate) fn hand_over(&mut self) -> Times {
+        let Self { course, seen, once, before, .. } = self;
+        let counts = &mut seen.counts;
+        once.flush(course.late_us, &mut seen.latency, |gateway, late| counts[gateway as usize].late += late);
+        let mut times = seen.latency.total.clone();
+        times.add(&seen.latency.total_urgent);
+        before.add(&seen.latency);
+        seen.latency.clear();
+        times
     }
 
     /// Takes a message that makes no sense at all.
@@ -138,79 +200,121 @@ impl Tracker {
         self.seen.corrupted(&self.course, client, what, now);
     }
 
-    /// A client that was greeted has lost its connection.
-    pub(crate) fn went(&mut self, client: u32, now: u64) {
-        self.seen.away.entry(client).or_default().push(now..u64::MAX);
+    /// A client that was greeted has lost its connection, or has closed it.
+    pub(crate) fn went(&mut self, client: u32, now: u64, by_itself: bool) {
+        self.seen.absences.went(client, now, by_itself);
     }
 
     /// A client was greeted again.
     pub(crate) fn came(&mut self, client: u32, now: u64) {
-        if let Some(last) = self.seen.away.get_mut(&client).and_then(|away| away.last_mut()) {
-            last.end = last.end.min(now);
-        }
+        self.seen.absences.came(client, now);
+    }
+
+    /// A client asks to leave its room of a column.
+    pub(crate) fn leaves(&mut self, client: u32, column: u32, now: u64) {
+        self.seen.absences.leaves(client, column, now);
+    }
+
+    /// It has left.
+    pub(crate) fn left(&mut self, client: u32, now: u64) {
+        self.seen.absences.left(client, now);
+    }
+
+    /// It has joined it again.
+    pub(crate) fn joined(&mut self, client: u32, now: u64) {
+        self.seen.absences.joined(client, now);
     }
 
     /// The end: what was seen.
-    pub(crate) fn into_seen(self) -> Seen {
+    pub(crate) fn into_seen(mut self) -> Seen {
+        self.hand_over();
+        self.seen.latency.add(&self.before);
         self.seen
     }
 }
 
 impl Seen {
-    /// Takes one item; whether it is new to a client that reads as it should.
-    fn item(&mut self, course: &Course, client: u32, item: &scan::Item<'_>, now: u64) -> bool {
-        let Course { world, ledger, verify } = course;
-        let label = match (ledger.format.read(item.data), verify) {
-            (Reading::Whole(label), _) => label,
-            (Reading::Foreign, Verify::Shared) => {
-                self.counts[world.gateway(client) as usize].foreign += 1;
-                return false;
-            }
-            (Reading::Foreign, Verify::Strict) => {
-                self.corrupted(course, client, "an item that this run did not publish", now);
-                return false;
-            }
-            (Reading::Broken, _) => {
-                self.corrupted(course, client, "an item that is not as it was sent", now);
-                return false;
-            }
-        };
-        if (label.item as usize) >= ledger.schedule.items.len() || ledger.label(label.item) != label {
-            self.corrupted(course, client, "an item that was never published so", now);
-            return false;
-        }
+    /// Takes one item. Whether it is new to a client that reads as it should; `None`: something is wrong with it.
+    fn item(
+        &mut self,
+        course: &Course,
+        client: u32,
+        item: &scan::Item<'_>,
+        (now, draft): (u64, Option<&mut Draft>),
+    ) -> Option<bool> {
+        let Course { world, ledger, .. } = course;
+        let (label, place) = self.label(course, client, item, now)?;
         let stream = world.stream(label.stream);
-        let Some(slot) = world.slot(client, stream) else {
+        let column = world.column(stream.target);
+        let slot = world
+            .slot(client, stream)
+            .filter(|_| column.is_none_or(|column| !self.is_out(course, client, column, label.at)));
+        let Some(slot) = slot else {
             self.counts[world.gateway(client) as usize].unexpected += 1;
             self.example(|| {
                 format!("{}: item {} came, which is for {:?}", who(course, client), label.item, stream.target)
             });
-            return false;
+            return None;
         };
         let room = world.named_room(client, stream.target);
         if item.event != Some(EVENT.as_bytes())
             || item.room.map(|name| room_number(&world.prefix, name)) != room.map(Some)
         {
             self.corrupted(course, client, "an item under a wrong room or event", now);
-            return false;
+            return None;
         }
         let fresh = self.place(course, client, slot, label);
-        if fresh && !world.is_prompt(client) {
-            self.slow_received += 1;
-            return false;
+        if !world.is_prompt(client) {
+            self.slow_received += u64::from(fresh);
+            return Some(false);
         }
+        let gateway = world.gateway(client);
+        let first = ledger.received(place, gateway / course.gateway_step, now);
         if fresh {
-            let gateway = world.gateway(client);
-            self.counts[gateway as usize].received += 1;
-            let first = ledger.received(label.item, gateway, now);
+            let took = now.saturating_sub(label.at);
+            let counts = &mut self.counts[gateway as usize];
+            counts.received += 1;
+            counts.late += u64::from(took > course.late_us);
             let (total, fanout) = match stream.urgent {
                 true => (&mut self.latency.total_urgent, &mut self.latency.fanout_urgent),
                 false => (&mut self.latency.total, &mut self.latency.fanout),
             };
-            total.record(now.saturating_sub(label.at));
+            total.record(took);
             fanout.record(now - first);
         }
-        fresh
+        if let Some(draft) = draft {
+            draft.item(stream, room, label, first);
+        }
+        Some(fresh)
+    }
+
+    fn is_out(&self, course: &Course, client: u32, column: u32, intended: u64) -> bool {
+        let before = intended.saturating_sub(course.settle_us);
+        self.absences.is_leaver(client) && self.absences.had_left(client, column, before)
+    }
+
+    /// What an item says that it is, and its place in the ledger; `None`: it is not what was sent.
+    fn label(
+        &mut self,
+        course: &Course,
+        client: u32,
+        item: &scan::Item<'_>,
+        now: u64,
+    ) -> Option<(Label, u32)> {
+        let what = match (course.ledger.format.read(item.data), course.verify) {
+            (Reading::Whole(label), _) => match course.ledger.place(label) {
+                Some(place) => return Some((label, place)),
+                None => "an item that was never published so, or not for any client here",
+            },
+            (Reading::Foreign, Verify::Shared) => {
+                self.counts[course.world.gateway(client) as usize].foreign += 1;
+                return None;
+            }
+            (Reading::Foreign, Verify::Strict) => "an item that this run did not publish",
+            (Reading::Broken, _) => "an item that is not as it was sent",
+        };
+        self.corrupted(course, client, what, now);
+        None
     }
 
     /// Puts an item into its place in the stream; whether it is new.
@@ -265,12 +369,6 @@ impl Seen {
         let next = self.next[(client / self.stride) as usize * self.slots + slot as usize];
         let gaps = self.gaps.get(&(client, stream)).map_or(&[][..], Vec::as_slice);
         gaps.iter().cloned().flatten().chain(next..end)
-    }
-
-    /// Whether a client was away at any time from `from` to `to`; each absence counts `settle` longer.
-    pub(crate) fn was_away(&self, client: u32, from: u64, to: u64, settle: u64) -> bool {
-        let away = self.away.get(&client).map_or(&[][..], Vec::as_slice);
-        away.iter().any(|away| from <= away.end.saturating_add(settle) && away.start <= to)
     }
 }
 

@@ -78,6 +78,15 @@ pub(crate) fn control(opcode: Control, payload: &[u8], key: [u8; 4]) -> Vec<u8> 
     frame
 }
 
+/// A text frame of a client, masked with `key`.
+pub(crate) fn text(payload: &[u8], key: [u8; 4]) -> Vec<u8> {
+    let header = FrameHeader { opcode: OpCode::Data(Data::Text), mask: Some(key), ..FrameHeader::default() };
+    let mut frame = Vec::with_capacity(14 + payload.len());
+    header.format(payload.len() as u64, &mut frame).expect("a Vec takes all");
+    frame.extend(payload.iter().zip(key.iter().cycle()).map(|(byte, mask)| byte ^ mask));
+    frame
+}
+
 /// The code of a close frame's payload; 1005 (none given) without one.
 pub(crate) fn close_code(payload: &[u8]) -> u16 {
     payload.first_chunk().map_or(1005, |code| u16::from_be_bytes(*code))
@@ -126,5 +135,6 @@ mod tests {
     #[test]
     fn a_pong_is_masked() {
         assert_eq!(control(Control::Pong, b"ab", [1, 2, 3, 4]), [0x8a, 0x82, 1, 2, 3, 4, b'a' ^ 1, b'b' ^ 2]);
+        assert_eq!(text(b"ab", [1, 2, 3, 4]), [0x81, 0x82, 1, 2, 3, 4, b'a' ^ 1, b'b' ^ 2]);
     }
 }

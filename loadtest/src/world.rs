@@ -8,8 +8,13 @@
 //! A *slot* is the place of a stream among those that concern one client.
 
 mod pace;
+mod part;
+mod zipf;
 
 pub(crate) use pace::{Pace, Sizes};
+pub(crate) use part::Part;
+
+use serde::{Deserialize, Serialize};
 
 /// Rooms in one push to several rooms, at most.
 const SET_ROOMS: u32 = 3;
@@ -41,7 +46,7 @@ pub(crate) struct Stream {
 }
 
 /// The numbers that everything follows from.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct World {
     pub(crate) clients: u32,
     pub(crate) clients_per_user: u32,
@@ -50,11 +55,17 @@ pub(crate) struct World {
     pub(crate) gateways: u32,
     pub(crate) logics: u32,
     pub(crate) seed: u64,
+    /// How sizes of rooms differ: the exponent of Zipf's law; 0: they do not.
+    #[serde(with = "crate::exact")]
+    pub(crate) zipf: f64,
     /// What every name of a room and a user begins with.
     pub(crate) prefix: String,
     /// Parts of the clients, 0 to 1.
+    #[serde(with = "crate::exact")]
     pub(crate) stalled_share: f64,
+    #[serde(with = "crate::exact")]
     pub(crate) slow_share: f64,
+    #[serde(with = "crate::exact")]
     pub(crate) deflate_share: f64,
 }
 
@@ -68,6 +79,7 @@ impl World {
             gateways: u32::try_from(plan.gateways.len()).expect("fewer gateways than four billion"),
             logics: u32::try_from(plan.logics.len().max(1)).expect("fewer logic nodes than four billion"),
             seed: plan.seed,
+            zipf: plan.zipf,
             prefix: plan.prefix.clone(),
             stalled_share: plan.stalled_share,
             slow_share: plan.slow_share,
@@ -92,7 +104,20 @@ impl World {
     pub(crate) fn room(&self, client: u32, column: u32) -> u32 {
         let height = (self.rooms - column).div_ceil(self.rooms_per_client);
         let drawn = mix(self.seed ^ (u64::from(client) << 8 | u64::from(column)));
-        (drawn % u64::from(height)) as u32 * self.rooms_per_client + column
+        let row = if self.zipf > 0.0 {
+            zipf::rank(drawn, height, self.zipf)
+        } else {
+            (drawn % u64::from(height)) as u32
+        };
+        row * self.rooms_per_client + column
+    }
+
+    /// The column of a room, or of the rooms of a set.
+    pub(crate) fn column(&self, target: Target) -> Option<u32> {
+        match target {
+            Target::Room(number) | Target::Set(number) => Some(number % self.rooms_per_client),
+            Target::All | Target::User(_) | Target::Client(_) => None,
+        }
     }
 
     /// All rooms of a client.
@@ -224,6 +249,7 @@ pub(crate) mod tests {
             gateways: 2,
             logics: 2,
             seed: 5,
+            zipf: 0.0,
             prefix: String::new(),
             stalled_share: 0.0,
             slow_share: 0.0,

@@ -81,8 +81,9 @@ impl Reactor {
         if stage == Stage::Greeted {
             connections.disconnects += 1;
             *connections.close_codes.entry(code).or_default() += 1;
-            self.shared.progress.connected.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
-            self.tracker.went(number, now);
+            self.shared.meter.went();
+            self.tracker.went(number, now, false);
+            self.churn.forget(local);
         } else {
             connections.failures += 1;
             _ = self.connects.finish(local);

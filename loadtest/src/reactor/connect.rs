@@ -13,12 +13,16 @@ use socket2::{Domain, Protocol, Socket, Type};
 use super::Reactor;
 use super::client::{End, Stage};
 use crate::handshake;
+use crate::world::mix;
 
 /// Connects that were due while the loop was busy may come in a burst of this time's worth.
 const BURST: Duration = Duration::from_millis(20);
 
 /// Receive buffer of a client that does not read: small, so that its gateway feels it soon. The kernel doubles it.
 const SLOW_BUFFER_BYTES: usize = 4 * 1024;
+
+/// The first of the addresses that clients come from.
+const SOURCE_FIRST: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 
 /// The pace of one loop.
 #[derive(Debug)]
@@ -97,7 +101,7 @@ impl Reactor {
             let client = &mut self.clients[local as usize];
             client.attempts += 1;
             client.stage = Stage::Connecting;
-            let deadline = now + self.shared.handshake_time_max;
+            let deadline = now + self.shared.manner.handshake_time_max;
             self.connects.deadlines.push_back((deadline, local, client.attempts));
             match self.open(local) {
                 Ok(stream) => self.clients[local as usize].stream = Some(stream),
@@ -112,24 +116,36 @@ impl Reactor {
             }
             self.connects.deadlines.pop_front();
             if !over {
-                let time = humantime::format_duration(self.shared.handshake_time_max);
+                let time = humantime::format_duration(self.shared.manner.handshake_time_max);
                 self.end(local, End::Failed(format!("no hello within {time}")));
             }
         }
     }
 
+    /// The gateway that a client tries next: its own, unless that failed and others may do.
+    fn aim(&self, local: u32) -> usize {
+        let (own, failed) = (self.gateway(local), self.clients[local as usize].failed);
+        if failed == 0 || !self.shared.manner.failover {
+            return own;
+        }
+        // Those of one gateway spread over all the others, and over others again at the next attempt.
+        let drawn = mix(u64::from(self.number(local)) << 8 | u64::from(failed));
+        (drawn % self.shared.gateways.len() as u64) as usize
+    }
+
     fn open(&self, local: u32) -> io::Result<TcpStream> {
-        let address = self.shared.gateways[self.gateway(local)].1;
+        let address = self.shared.gateways[self.aim(local)].1;
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
         socket.set_nonblocking(true)?;
         if !self.shared.course.world.is_prompt(self.number(local)) {
             // Before the connect: the window that it offers follows from it.
             socket.set_recv_buffer_size(SLOW_BUFFER_BYTES)?;
         }
-        if self.shared.source_addresses > 0 && address.is_ipv4() {
+        let sources = self.shared.manner.source_addresses;
+        if sources > 0 && address.is_ipv4() {
             // Clients of one gateway are `gateways` apart: divide, or they would share few addresses.
-            let turn = self.number(local) / self.shared.course.world.gateways % self.shared.source_addresses;
-            let source = Ipv4Addr::new(127, 0, 0, 2 + turn as u8);
+            let turn = self.number(local) / self.shared.course.world.gateways % sources;
+            let source = Ipv4Addr::from(u32::from(SOURCE_FIRST) + turn);
             socket.bind(&SocketAddr::new(IpAddr::V4(source), 0).into())?;
         }
         match socket.connect(&address.into()) {
@@ -147,7 +163,7 @@ impl Reactor {
     /// The TCP handshake has come to an end, good or bad: the request follows.
     pub(super) fn connected(&mut self, local: u32) {
         let number = self.number(local);
-        let endpoint = &self.shared.gateways[self.gateway(local)].0;
+        let endpoint = &self.shared.gateways[self.aim(local)].0;
         let client = &mut self.clients[local as usize];
         let Some(stream) = client.stream.as_mut() else { return };
         let ready = match stream.take_error() {

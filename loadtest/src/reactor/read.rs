@@ -1,14 +1,16 @@
 //! What comes from gateways: the answer to the handshake, frames, the end.
 
 use std::io::{self, Read, Write};
-use std::sync::atomic::Ordering::Relaxed;
 
 use common::client::{Hello, Incoming};
+use serde::Deserialize;
+use serde_json::value::RawValue;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::Control;
 
 use super::Reactor;
 use super::client::{End, Stage};
 use crate::handshake;
+use crate::tracker::Came;
 use crate::wire::{self, FRAME_BYTES_MAX, Kind, Next};
 
 impl Reactor {
@@ -86,7 +88,7 @@ impl Reactor {
     /// Takes what is whole; how many bytes that was.
     fn take(&mut self, local: u32, bytes: &[u8]) -> Result<usize, End> {
         let now = self.shared.course.ledger.now();
-        let (number, mut used, mut fresh) = (self.number(local), 0, 0);
+        let (number, mut used) = (self.number(local), 0);
         if self.clients[local as usize].stage == Stage::Upgrading {
             let attempt = self.clients[local as usize].attempts;
             match handshake::answer(bytes, &self.shared.course.world, number, attempt) {
@@ -100,54 +102,63 @@ impl Reactor {
             self.clients[local as usize].stage = Stage::Agreed;
         }
         let deflates = self.clients[local as usize].deflates;
-        let end = loop {
+        loop {
             match wire::next(&bytes[used..], deflates) {
-                Next::Part => break Ok(used),
-                Next::Wrong(what) => break Err(End::Garbage(what)),
+                Next::Part => return Ok(used),
+                Next::Wrong(what) => return Err(End::Garbage(what)),
                 Next::Frame(kind, payload, length) => {
                     used += length;
                     match kind {
-                        Kind::Text => fresh += self.message(local, payload, payload.len(), now),
-                        Kind::Deflated => match self.inflated(local, payload, now) {
-                            Some(new) => fresh += new,
-                            None => break Err(End::Garbage("a compressed message that cannot be inflated")),
-                        },
+                        Kind::Text => self.message(local, payload, false, now)?,
+                        Kind::Deflated => self.message(local, payload, true, now)?,
                         Kind::Ping => self.answer(local, Control::Pong, payload),
                         Kind::Pong => {}
                         Kind::Close => {
                             self.answer(local, Control::Close, &payload[..payload.len().min(2)]);
-                            break Err(End::Closed(wire::close_code(payload)));
+                            return Err(End::Closed(wire::close_code(payload)));
                         }
                     }
                 }
             }
-        };
-        if fresh > 0 {
-            self.shared.progress.received.fetch_add(u64::from(fresh), Relaxed);
         }
-        end
     }
 
-    /// A message of so many bytes on the wire; how many items of it were new.
-    fn message(&mut self, local: u32, text: &[u8], wire_bytes: usize, now: u64) -> u32 {
-        let Some(fresh) = self.tracker.message(self.number(local), text, now) else {
-            self.say(local, text, now);
-            return 0;
+    /// A message: a push, most likely one that others had before.
+    fn message(&mut self, local: u32, payload: &[u8], deflated: bool, now: u64) -> Result<(), End> {
+        let number = self.number(local);
+        let (fresh, text_bytes) = match self.tracker.again(number, payload, deflated, now) {
+            Ok(again) => (again.fresh, again.text_bytes),
+            Err(came) if deflated => {
+                let mut text = std::mem::take(&mut self.text);
+                let whole = self.inflater.inflate(payload, &mut text);
+                let fresh = whole.ok().map(|()| self.read_message(local, &text, &came, now));
+                let text_bytes = text.len();
+                self.text = text;
+                match fresh {
+                    None => return Err(End::Garbage("a compressed message that cannot be inflated")),
+                    Some(None) => return Ok(()),
+                    Some(Some(fresh)) => (fresh, text_bytes),
+                }
+            }
+            Err(came) => match self.read_message(local, payload, &came, now) {
+                None => return Ok(()),
+                Some(fresh) => (fresh, payload.len()),
+            },
         };
         self.frames.messages += 1;
-        self.frames.wire_bytes += wire_bytes as u64;
-        self.frames.text_bytes += text.len() as u64;
-        fresh
+        self.frames.deflated += u64::from(deflated);
+        self.frames.wire_bytes += payload.len() as u64;
+        self.frames.text_bytes += text_bytes as u64;
+        self.reading.message(fresh, payload.len());
+        Ok(())
     }
 
-    /// A compressed message; `None`: it is broken.
-    fn inflated(&mut self, local: u32, payload: &[u8], now: u64) -> Option<u32> {
-        let mut text = std::mem::take(&mut self.text);
-        let whole = self.inflater.inflate(payload, &mut text);
-        let before = self.frames.messages;
-        let fresh = whole.ok().map(|()| self.message(local, &text, payload.len(), now));
-        self.frames.deflated += self.frames.messages - before;
-        self.text = text;
+    /// A message that has to be read; how many items of a push were new.
+    fn read_message(&mut self, local: u32, text: &[u8], came: &Came<'_>, now: u64) -> Option<u32> {
+        let fresh = self.tracker.message(self.number(local), text, came, now);
+        if fresh.is_none() {
+            self.say(local, text, now);
+        }
         fresh
     }
 
@@ -166,6 +177,13 @@ impl Reactor {
                 self.connections(local).gaps += 1;
             }
             Ok(("reconnect", _)) => {}
+            Ok(("join" | "leave", _)) if self.churn.awaits(local) => {
+                let code = parsed.as_ref().ok().and_then(|message| message.response).map(response_code);
+                let cmd = parsed.as_ref().map_or("", |message| &*message.cmd);
+                if !self.replied(local, cmd, code, now) {
+                    self.tracker.garbage(self.number(local), "a reply that is none to what was asked", now);
+                }
+            }
             // A push in an order of members that no gateway writes, replies nobody asked for, other JSON.
             Ok(_) => self.tracker.garbage(self.number(local), "a message that nobody asked for", now),
             Err(_) if text == b"pong" => {}
@@ -191,18 +209,28 @@ impl Reactor {
             self.arrivals.last = now;
         }
         let step = self.shared.course.world.client_step();
-        if number.is_multiple_of(step) {
-            *self.shared.ids[(number / step) as usize].lock() = Some(hello.client_id.clone().into());
+        if self.shared.manner.wants_ids && number.is_multiple_of(step) {
+            self.shared.meter.id(number / step, &hello.client_id);
         }
-        self.shared.progress.connected.fetch_add(1, Relaxed);
+        // After the id: who sees the count may use the id.
+        self.shared.meter.came();
     }
 
     /// A control frame back. It is small and comes rarely: if the socket is full, the peer does not read
     /// what it asked for, and its own time limit will tell.
-    fn answer(&mut self, local: u32, opcode: Control, payload: &[u8]) {
+    pub(super) fn answer(&mut self, local: u32, opcode: Control, payload: &[u8]) {
         let frame = wire::control(opcode, payload, self.random.u32(..).to_be_bytes());
         if let Some(stream) = self.clients[local as usize].stream.as_mut() {
             _ = stream.write(&frame);
         }
     }
+}
+
+/// What a reply says of how it went.
+fn response_code(response: &RawValue) -> u16 {
+    #[derive(Deserialize)]
+    struct Response {
+        code: u16,
+    }
+    serde_json::from_str::<Response>(response.get()).map_or(0, |response| response.code)
 }

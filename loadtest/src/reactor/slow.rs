@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use mio::Events;
+use serde::{Deserialize, Serialize};
 
 use super::client::Stage;
 use super::{Connections, Reactor};
@@ -35,7 +36,32 @@ pub(crate) struct Slow {
     awake: bool,
 }
 
+/// The same, counted.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct SlowSeen {
+    pub(crate) connections: Connections,
+    pub(crate) closed: u64,
+    pub(crate) gapped: u64,
+}
+
+impl SlowSeen {
+    /// Adds those of others.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.connections.add(&other.connections);
+        self.closed += other.closed;
+        self.gapped += other.gapped;
+    }
+}
+
 impl Slow {
+    pub(super) fn seen(self) -> SlowSeen {
+        SlowSeen {
+            connections: self.connections,
+            closed: self.closed.len() as u64,
+            gapped: self.gapped.len() as u64,
+        }
+    }
+
     pub(super) fn note_close(&mut self, local: u32, code: u16) {
         if code == TOO_SLOW {
             self.closed.insert(local);

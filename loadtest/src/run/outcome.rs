@@ -1,48 +1,167 @@
 //! From what was seen to the report.
 
 use super::Run;
-use crate::judge::{Excuses, judge};
+use super::crowd::Crowd;
+use crate::agent::message::{Used, Verdict};
+use crate::judge::{Excuses, Slow};
 use crate::kernel::{self, KernelCounters};
 use crate::latency::{Latency, Times};
 use crate::publisher::Tally;
-use crate::reactor::{Connections, Left};
+use crate::reactor::{Arrivals, Connections, SlowSeen};
 use crate::report::{
-    self, Counts, Frames, GatewayReport, Generator, Latencies, LogicReport, Percentiles, PlanSummary, Pushes,
-    Ramp, Report, SlowReport,
+    self, AgentReport, Counts, Frames, GatewayReport, Generator, Latencies, LogicReport, Percentiles,
+    PlanSummary, Pushes, Ramp, Report, SlowReport,
 };
-use crate::tracker::{EXAMPLES_MAX, Seen};
+use crate::tracker::EXAMPLES_MAX;
 use crate::world::Pace;
 
-impl Run {
-    /// The report, from what the loops left.
-    pub(super) fn report(self, left: Vec<Left>, ramp: Ramp, complete: bool) -> Report {
-        let rss_bytes = kernel::rss_bytes();
-        let grown = rss_bytes.saturating_sub(self.rss_bytes);
-        let generator = Generator {
-            cpu_secs: kernel::cpu_secs() - self.cpu_secs,
-            wall_secs: self.begun.elapsed().as_secs_f64(),
-            rss_bytes,
-            rss_bytes_per_client: grown as f64 / f64::from(self.plan.clients),
+/// A clock that is more wrong than this is worth a note, µs.
+const CLOCK_ERROR_US_MAX: u64 = 2_000;
+
+/// What all agents found together.
+struct Found {
+    counts: Vec<Counts>,
+    connections: Vec<Connections>,
+    frames: Frames,
+    slow: SlowSeen,
+    missed: Slow,
+    slow_received: u64,
+    arrivals: Arrivals,
+    latency: Latency,
+    waits: (Times, Times),
+    examples: Vec<String>,
+    used: Used,
+    clock_error_us: u64,
+}
+
+impl Found {
+    fn of(verdicts: Vec<Option<Verdict>>, gateways: usize) -> Self {
+        let mut all = Self {
+            counts: vec![Counts::default(); gateways],
+            connections: vec![Connections::default(); gateways],
+            frames: Frames::default(),
+            slow: SlowSeen::default(),
+            missed: Slow::default(),
+            slow_received: 0,
+            arrivals: Arrivals::default(),
+            latency: Latency::default(),
+            waits: (Times::default(), Times::default()),
+            examples: Vec::new(),
+            used: Used::default(),
+            clock_error_us: 0,
         };
+        for verdict in verdicts.into_iter().flatten() {
+            all.counts.iter_mut().zip(&verdict.counts).for_each(|(sum, part)| sum.add(part));
+            all.connections.iter_mut().zip(&verdict.connections).for_each(|(sum, part)| sum.add(part));
+            all.frames.add(&verdict.frames);
+            all.slow.add(&verdict.slow);
+            all.missed.expected += verdict.missed.expected;
+            all.missed.missed += verdict.missed.missed;
+            all.slow_received += verdict.slow_received;
+            all.arrivals.add(&verdict.arrivals);
+            all.latency.add(&verdict.latency);
+            all.waits.0.add(&verdict.waits.0);
+            all.waits.1.add(&verdict.waits.1);
+            all.examples.extend(verdict.examples);
+            let used = verdict.used.unwrap_or_default();
+            all.used.cpu_secs += used.cpu_secs;
+            all.used.rss_bytes += used.rss_bytes;
+            all.used.grown_bytes += used.grown_bytes;
+            all.clock_error_us = all.clock_error_us.max(verdict.clock_error_us);
+        }
+        all.examples.truncate(EXAMPLES_MAX);
+        all
+    }
+}
+
+impl Run {
+    /// The report, from what the agents found.
+    pub(super) fn report(
+        &self,
+        crowd: &Crowd,
+        verdicts: Vec<Option<Verdict>>,
+        ramp: Ramp,
+        complete: bool,
+    ) -> Report {
         let kernel = KernelCounters::now().since(self.kernel);
-        let ramp = self.ramp(&left, ramp);
-        let mut frames = Frames::default();
-        left.iter().for_each(|left| frames.add(&left.frames));
-        let mut slow = self.slow(&left);
-        let (mut seen, connections): (Vec<Seen>, Vec<_>) =
-            left.into_iter().map(|left| (left.seen, left.connections)).unzip();
-        let (counts, missed) = judge(&self.shared.course, &mut seen, &self.excuses());
-        (slow.expected, slow.missed) = (missed.expected, missed.missed);
-        slow.received = seen.iter().map(|seen| seen.slow_received).sum();
-        let gateways = self.gateways(&counts, &connections);
+        let agents = self.agent_reports(crowd, &verdicts);
+        let found = Found::of(verdicts, self.plan.gateways.len());
+        let generator = self.generator(&found.used);
+        let gateways = self.gateways(&found.counts, &found.connections);
         let mut totals = Counts::default();
-        counts.iter().for_each(|counts| totals.add(counts));
+        found.counts.iter().for_each(|counts| totals.add(counts));
         let tallies = self.publisher.tallies();
-        let scheduled = self.shared.course.ledger.schedule.items.len() as u64;
+        let scheduled = self.desk.ledger.schedule.items.len() as u64;
         let pushes = total(tallies.iter().map(pushes_of), scheduled);
-        let verdict = report::verdict(&totals, &pushes, &gateways, complete);
+        let mut verdict = report::verdict(&totals, &pushes, &gateways, complete);
+        for agent in &agents {
+            if let Some(why) = &agent.lost {
+                let AgentReport { name, clients, .. } = agent;
+                verdict.ok = false;
+                verdict
+                    .reasons
+                    .push(format!("{name} is lost, and what its {clients} clients saw with it: {why}"));
+            }
+        }
+        let notes = self.notes(crowd, &pushes, &found, !kernel.is_clean());
+        Report {
+            verdict,
+            complete,
+            plan: self.summary(),
+            totals,
+            frames: found.frames,
+            slow: self.slow(&found),
+            gateways,
+            pushes,
+            logics: self.logics(&tallies),
+            latency: self.latency(&found, &tallies),
+            ramp: self.ramp(&found.arrivals, ramp),
+            generator,
+            agents,
+            kernel,
+            examples: found.examples,
+            notes,
+        }
+    }
+
+    /// What this process used, and the agents' processes.
+    fn generator(&self, agents: &Used) -> Generator {
+        let rss_bytes = kernel::rss_bytes();
+        // One agent is a part of this process; others are all that grows with the clients.
+        let grown =
+            if self.agents > 1 { agents.grown_bytes } else { rss_bytes.saturating_sub(self.rss_bytes) };
+        Generator {
+            cpu_secs: kernel::cpu_secs() - self.cpu_secs + agents.cpu_secs,
+            wall_secs: self.begun.elapsed().as_secs_f64(),
+            rss_bytes: rss_bytes + agents.rss_bytes,
+            rss_bytes_per_client: grown as f64 / f64::from(self.plan.clients),
+        }
+    }
+
+    fn agent_reports(&self, crowd: &Crowd, verdicts: &[Option<Verdict>]) -> Vec<AgentReport> {
+        let lost = crowd.lost();
+        let each = (0_u32..).zip(&crowd.members).zip(verdicts);
+        let report = |((number, member), verdict): ((u32, &super::crowd::Member), &Option<Verdict>)| {
+            let used = verdict.as_ref().and_then(|verdict| verdict.used).unwrap_or_default();
+            let error_us = verdict.as_ref().map_or(0, |verdict| verdict.clock_error_us);
+            AgentReport {
+                name: member.name.clone(),
+                pid: member.join.pid,
+                clients: u64::from(self.plan.clients.saturating_sub(number).div_ceil(self.agents)),
+                cpu_secs: used.cpu_secs,
+                rss_bytes: used.rss_bytes,
+                clock_error_ms: error_us as f64 / 1e3,
+                lost: lost.get(&number).cloned(),
+            }
+        };
+        each.map(report).collect()
+    }
+
+    /// What a reader should know beside the numbers.
+    fn notes(&self, crowd: &Crowd, pushes: &Pushes, found: &Found, dropped: bool) -> Vec<String> {
         let mut notes = self.targets.notes.clone();
-        if !kernel.is_clean() {
+        notes.extend(crowd.notes.iter().cloned());
+        if dropped {
             notes.push(
                 "the verdict stands; only do not quote the latency figures, for the kernel of this machine dropped packets or connections, or sent some again"
                     .into(),
@@ -54,57 +173,51 @@ impl Run {
                 pushes.partial, pushes.refused, pushes.unknown
             ));
         }
-        Report {
-            verdict,
-            complete,
-            plan: self.summary(),
-            totals,
-            frames,
-            slow,
-            gateways,
-            pushes,
-            logics: self.logics(&tallies),
-            latency: self.latency(&seen, &tallies),
-            ramp,
-            generator,
-            kernel,
-            examples: seen.into_iter().flat_map(|seen| seen.examples).take(EXAMPLES_MAX).collect(),
-            notes,
+        if !self.plan.gateways.len().is_multiple_of(self.agents as usize) {
+            notes.push(format!(
+                "{} agents share the clients of a gateway: an item's fan-out counts from its first receipt in the same agent",
+                self.agents
+            ));
         }
+        if found.clock_error_us > CLOCK_ERROR_US_MAX {
+            notes.push(format!(
+                "clocks of agents may be wrong by {:.1} ms, and so may latencies",
+                found.clock_error_us as f64 / 1e3
+            ));
+        }
+        notes
     }
 
     /// The ramp to its last greeting, which was a little before somebody looked.
-    fn ramp(&self, left: &[Left], mut ramp: Ramp) -> Ramp {
-        let mut handshakes = Times::default();
-        left.iter().for_each(|left| handshakes.add(&left.arrivals.handshakes));
-        ramp.handshake = Percentiles::of(handshakes.histogram());
-        let last = left.iter().map(|left| left.arrivals.last).max().unwrap_or(0);
+    fn ramp(&self, arrivals: &Arrivals, mut ramp: Ramp) -> Ramp {
+        ramp.handshake = Percentiles::of(arrivals.handshakes.histogram());
         if ramp.connected >= u64::from(self.plan.clients) {
-            ramp.secs = last.saturating_sub(self.ramp_begun) as f64 / 1e6;
+            ramp.secs = arrivals.last.saturating_sub(self.ramp_begun) as f64 / 1e6;
             ramp.connects_per_sec = ramp.connected as f64 / ramp.secs.max(1e-6);
         }
         ramp
     }
 
-    /// What slow clients told, without their items.
-    fn slow(&self, left: &[Left]) -> SlowReport {
-        let world = &self.shared.course.world;
+    /// What slow clients told, and their items.
+    fn slow(&self, found: &Found) -> SlowReport {
+        let world = &self.desk.world;
         let count = |pace| (0..world.clients).filter(|&client| world.pace(client) == pace).count() as u64;
-        let mut report =
-            SlowReport { stalled: count(Pace::Stalled), slow: count(Pace::Slow), ..SlowReport::default() };
-        for slow in left.iter().map(|left| &left.slow) {
-            report.closed += slow.closed.len() as u64;
-            report.gapped += slow.gapped.len() as u64;
-            report.disconnects += slow.connections.disconnects;
-            report.reconnects += slow.connections.reconnects;
-            for (code, count) in &slow.connections.close_codes {
-                *report.close_codes.entry(*code).or_default() += count;
-            }
+        let SlowSeen { connections, closed, gapped } = &found.slow;
+        SlowReport {
+            stalled: count(Pace::Stalled),
+            slow: count(Pace::Slow),
+            closed: *closed,
+            gapped: *gapped,
+            expected: found.missed.expected,
+            received: found.slow_received,
+            missed: found.missed.missed,
+            disconnects: connections.disconnects,
+            reconnects: connections.reconnects,
+            close_codes: connections.close_codes.clone(),
         }
-        report
     }
 
-    fn excuses(&self) -> Excuses {
+    pub(super) fn excuses(&self) -> Excuses {
         let churn = |url: &String| self.plan.expect_churn.iter().any(|name| name == "all" || name == url);
         let us = |time: std::time::Duration| time.as_micros() as u64;
         Excuses {
@@ -132,46 +245,41 @@ impl Run {
             urgent_share: plan.urgent_share,
             window_ms: self.targets.window.as_millis() as u64,
             seed: plan.seed,
+            processes: self.agents,
             threads: self.threads,
+            late_ms: plan.late.map(|late| late.as_millis() as u64),
         }
     }
 
-    fn gateways(&self, counts: &[Counts], loops: &[Vec<Connections>]) -> Vec<GatewayReport> {
-        let world = &self.shared.course.world;
+    fn gateways(&self, counts: &[Counts], connections: &[Connections]) -> Vec<GatewayReport> {
+        let world = &self.desk.world;
         let churn = self.excuses().churn;
         let report = |(at, url): (usize, &String)| {
             let named = self.targets.names.iter().find(|(_, index)| **index as usize == at);
-            let mut report = GatewayReport {
+            let seen = connections[at].clone();
+            GatewayReport {
                 url: url.clone(),
                 name: named.map(|(name, _)| name.clone()),
                 clients: u64::from(world.clients.saturating_sub(at as u32).div_ceil(world.gateways)),
                 churn_expected: churn[at],
                 counts: counts[at],
-                disconnects: 0,
-                reconnects: 0,
-                failed_attempts: 0,
-                close_codes: Default::default(),
-                gaps: 0,
-            };
-            for seen in loops.iter().map(|gateways| &gateways[at]) {
-                report.disconnects += seen.disconnects;
-                report.reconnects += seen.reconnects;
-                report.failed_attempts += seen.failures;
-                report.gaps += seen.gaps;
-                for (code, count) in &seen.close_codes {
-                    *report.close_codes.entry(*code).or_default() += count;
-                }
+                disconnects: seen.disconnects,
+                churned: seen.churned,
+                moves: seen.moves,
+                reconnects: seen.reconnects,
+                failed_attempts: seen.failures,
+                close_codes: seen.close_codes,
+                gaps: seen.gaps,
             }
-            report
         };
         self.plan.gateways.iter().enumerate().map(report).collect()
     }
 
     fn logics(&self, tallies: &[Tally]) -> Vec<LogicReport> {
-        let ledger = &self.shared.course.ledger;
+        let ledger = &self.desk.ledger;
         let mut scheduled = vec![0_u64; self.plan.logics.len()];
         for item in &ledger.schedule.items {
-            scheduled[self.shared.course.world.stream(item.stream).logic as usize] += 1;
+            scheduled[self.desk.world.stream(item.stream).logic as usize] += 1;
         }
         let each = self.plan.logics.iter().zip(tallies).zip(scheduled);
         let report = |((url, tally), scheduled): ((&String, &Tally), u64)| LogicReport {
@@ -182,24 +290,20 @@ impl Run {
         each.map(report).collect()
     }
 
-    fn latency(&self, seen: &[Seen], tallies: &[Tally]) -> Latencies {
-        let course = &self.shared.course;
-        let mut all = Latency::default();
-        seen.iter().for_each(|seen| all.add(&seen.latency));
-        let (wait, urgent_wait) = course.ledger.waits(|stream| course.world.stream(stream).urgent);
-        let (mut push, mut push_service) =
-            (crate::latency::Times::default(), crate::latency::Times::default());
+    fn latency(&self, found: &Found, tallies: &[Tally]) -> Latencies {
+        let (all, (wait, urgent_wait)) = (&found.latency, &found.waits);
+        let (mut push, mut push_service) = (Times::default(), Times::default());
         for tally in tallies {
             push.add(&tally.total);
             push_service.add(&tally.service);
         }
-        let of = |times: &crate::latency::Times| Percentiles::of(times.histogram());
+        let of = |times: &Times| Percentiles::of(times.histogram());
         Latencies {
             total: of(&all.total),
-            wait: of(&wait),
+            wait: of(wait),
             fanout: of(&all.fanout),
             urgent_total: of(&all.total_urgent),
-            urgent_wait: of(&urgent_wait),
+            urgent_wait: of(urgent_wait),
             urgent_fanout: of(&all.fanout_urgent),
             push: of(&push),
             push_service: of(&push_service),

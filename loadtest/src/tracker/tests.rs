@@ -24,6 +24,10 @@ impl Rig {
     }
 
     fn of(world: crate::world::World, each: u32, verify: Verify) -> Self {
+        Self::late(world, each, verify, u64::MAX)
+    }
+
+    fn late(world: crate::world::World, each: u32, verify: Verify, late_us: u64) -> Self {
         let mut schedule = Schedule::default();
         for _ in 0..each {
             for stream in Self::streams() {
@@ -36,7 +40,7 @@ impl Rig {
             ledger.sending(item, u64::from(item) * 1_000);
             ledger.settle(item, Outcome::Accepted, u64::from(item) * 1_000 + 500);
         }
-        let course = Arc::new(Course { world, ledger, verify });
+        let course = Arc::new(Course { world, ledger, verify, gateway_step: 1, late_us, settle_us: 0 });
         let trackers = (0..2).map(|offset| Tracker::new(course.clone(), offset, 2)).collect();
         let excuses = Excuses { churn: vec![false, false], slack: 10_000, settle: 0 };
         Self { course, trackers, excuses }
@@ -82,7 +86,19 @@ impl Rig {
 
     fn give_text(&mut self, client: u32, text: &str) {
         let now = self.course.ledger.now();
-        self.trackers[(client % 2) as usize].message(client, text.as_bytes(), now).expect("a push");
+        self.take(client, text, now);
+    }
+
+    /// As an event loop does: whether the bytes were verified before.
+    fn take(&mut self, client: u32, text: &str, now: u64) -> bool {
+        let tracker = &mut self.trackers[(client % 2) as usize];
+        match tracker.again(client, text.as_bytes(), false, now) {
+            Ok(_) => true,
+            Err(came) => {
+                tracker.message(client, text.as_bytes(), &came, now).expect("a push");
+                false
+            }
+        }
     }
 
     /// Gives every client what it should get, but to `odd` what `change` makes of it.
@@ -294,7 +310,7 @@ fn absence_excuses_misses_of_its_time_only_and_only_where_it_was_expected() {
     for (churn, excused) in [(true, true), (false, false)] {
         let mut rig = Rig::new(10, Verify::Strict);
         rig.excuses = Excuses { churn: vec![false, churn], slack: 0, settle: 0 };
-        rig.trackers[1].went(13, 10_000);
+        rig.trackers[1].went(13, 10_000, false);
         rig.trackers[1].came(13, 20_000);
         rig.run(13, |due| due.retain(|item| !(10..30).contains(item)));
         let missed_away = rig.due(13).into_iter().filter(|item| (10..=20).contains(item)).count() as u64;
@@ -309,7 +325,7 @@ fn absence_excuses_misses_of_its_time_only_and_only_where_it_was_expected() {
 fn the_slack_covers_what_waited_in_a_gateway_that_died() {
     let mut rig = Rig::new(10, Verify::Strict);
     rig.excuses = Excuses { churn: vec![false, true], slack: 5_000, settle: 3_000 };
-    rig.trackers[1].went(13, 10_000);
+    rig.trackers[1].went(13, 10_000, false);
     rig.trackers[1].came(13, 20_000);
     // Item 5 was answered at 5.5 ms, and could wait until 10.5 ms; item 4 only until 9.5 ms.
     rig.run(13, |due| due.retain(|item| ![4, 5, 22, 24].contains(item)));
@@ -321,7 +337,7 @@ fn the_slack_covers_what_waited_in_a_gateway_that_died() {
 fn a_duplicate_is_a_duplicate_even_after_an_absence() {
     let mut rig = Rig::new(10, Verify::Strict);
     rig.excuses.churn = vec![true, true];
-    rig.trackers[1].went(13, 0);
+    rig.trackers[1].went(13, 0, false);
     rig.run(13, |due| due.push(due[2]));
     assert_eq!(rig.judge().0.duplicated, 1);
 }
@@ -331,7 +347,7 @@ fn waits_and_fan_out_are_told_apart() {
     let mut rig = Rig::new(1, Verify::Strict);
     let text = rig.text(0, &[0]);
     for (client, now) in [(0, 700_000), (2, 900_000), (1, 1_500_000)] {
-        rig.trackers[(client % 2) as usize].message(client, text.as_bytes(), now).unwrap();
+        rig.take(client, &text, now);
     }
     let (waits, _) = rig.course.ledger.waits(|_| false);
     let near = |seen: u64, expected: u64| seen.abs_diff(expected) * 500 <= expected;
@@ -344,4 +360,108 @@ fn waits_and_fan_out_are_told_apart() {
     assert_eq!(latency.fanout.histogram().len(), 3);
     assert!(near(latency.fanout.histogram().max(), 200_000));
     assert!(near(latency.total.histogram().max(), 1_500_000));
+}
+
+/// The frames that all clients get: three items each.
+fn frames(rig: &Rig) -> Vec<String> {
+    rig.due(13).chunks(3).map(|items| rig.text(13, items)).collect()
+}
+
+#[test]
+fn a_frame_is_read_twice_and_then_known_by_its_bytes() {
+    let mut rig = Rig::new(10, Verify::Strict);
+    // Clients of gateway 0 who are not in the room get the same bytes.
+    let world = rig.course.world.clone();
+    let out = |client: &u32| world.rooms_of(*client).all(|room| room != ROOM);
+    let clients: Vec<u32> = (0..97).step_by(2).filter(out).collect();
+    let texts = frames(&rig);
+    let mut known = 0;
+    for (at, text) in texts.iter().enumerate() {
+        for (turn, &client) in clients.iter().enumerate() {
+            let again = rig.take(client, text, 40_000 + at as u64 * 1_000 + turn as u64);
+            assert_eq!(again, turn >= 2, "client {client}");
+            known += u32::from(again);
+        }
+    }
+    assert_eq!(known as usize, texts.len() * (clients.len() - 2));
+    let items = 30 * clients.len() as u64;
+    let seen = rig.trackers.remove(0).into_seen();
+    assert_eq!(seen.counts[0], Counts { received: items, ..Counts::default() });
+    let count = |times: &Times| times.histogram().len();
+    let latency = &seen.latency;
+    assert_eq!(count(&latency.total) + count(&latency.total_urgent), items);
+    assert_eq!(count(&latency.fanout) + count(&latency.fanout_urgent), items);
+    assert!(latency.fanout.histogram().max().abs_diff(clients.len() as u64 - 1) <= 1);
+}
+
+#[test]
+fn what_is_wrong_with_a_known_frame_is_found_at_each_client() {
+    let mut rig = Rig::new(10, Verify::Strict);
+    let texts = frames(&rig);
+    let world = rig.course.world.clone();
+    let member = (1..97).step_by(2).find(|&client| world.rooms_of(client).any(|room| room == ROOM)).unwrap();
+    for client in (1..97).step_by(2) {
+        let mut mine: Vec<String> = texts.clone();
+        match client {
+            51 => _ = mine.remove(4),
+            53 => mine.insert(5, mine[4].clone()),
+            55 => mine.swap(4, 6),
+            57 => mine[4] = mine[4].replacen("\"f\":\"", "\"f\":\"?", 1),
+            59 => mine[4] = mine[4].replacen("load", "laod", 1),
+            _ => {}
+        }
+        mine.iter().for_each(|text| _ = rig.take(client, text, 50_000));
+    }
+    // A frame to a room is known at its members, and unexpected at others.
+    let room = *rig.due(member).iter().find(|&&item| item % 4 == 3).unwrap();
+    let text = rig.text(member, &[room]);
+    let is_member = |client: &u32| world.rooms_of(*client).any(|room| room == ROOM);
+    let members: Vec<u32> = (1..97).step_by(2).filter(is_member).collect();
+    let known = members.iter().filter(|&&client| rig.take(client, &text, 60_000)).count();
+    assert_eq!(known, members.len() - 2);
+    let stranger = (1..97).step_by(2).find(|client| !is_member(client)).unwrap();
+    assert!(!rig.take(stranger, &text, 60_000));
+    let (_, judged, examples) = rig.judge();
+    let counts = judged[1];
+    assert_eq!((counts.duplicated, counts.reordered, counts.corrupted), (3, 6, 2), "{examples:?}");
+    assert_eq!(counts.unexpected, 1);
+    // Of the room's ten items one came; of the others client 51 misses three, 57 and 59 one each.
+    assert_eq!(counts.lost, 9 * members.len() as u64 + 5, "{examples:?}");
+}
+
+#[test]
+fn late_items_are_counted_with_known_frames_too() {
+    let mut rig = Rig::late(small(), 1, Verify::Strict, 10_000);
+    let text = rig.text(1, &[0, 1]);
+    // Item 0 was intended at 0 ms, item 1 at 1 ms.
+    for (client, now) in [(1, 9_000), (3, 9_500), (5, 9_900), (7, 10_500), (9, 11_500), (11, 11_600)] {
+        rig.take(client, &text, now);
+    }
+    let (total, ..) = rig.judge();
+    assert_eq!((total.received, total.late), (12, 1 + 2 + 2));
+}
+
+#[test]
+fn who_leaves_a_room_misses_its_items_meanwhile_and_must_not_get_them() {
+    let mut rig = Rig::new(10, Verify::Strict);
+    let world = rig.course.world.clone();
+    let is_member = |client: &u32| world.rooms_of(*client).any(|room| room == ROOM);
+    let member = (1..97).step_by(2).find(is_member).unwrap();
+    let column = world.column(Target::Room(ROOM)).unwrap();
+    // An item a millisecond, every fourth to the room: 3, 7, 11, …, 39. The client is out from 10 to 20 ms.
+    let wanted: Vec<u32> =
+        rig.due(member).into_iter().filter(|item| ![11, 15, 19, 27].contains(item)).collect();
+    let (before, after): (Vec<u32>, Vec<u32>) = wanted.into_iter().partition(|&item| item < 20);
+    rig.give(member, &before);
+    rig.trackers[1].leaves(member, column, 10_000);
+    rig.trackers[1].left(member, 10_100);
+    rig.give(member, &[15]);
+    rig.trackers[1].joined(member, 20_000);
+    rig.give(member, &after);
+    for client in (0..97).filter(|&client| client != member) {
+        let due = rig.due(client);
+        rig.give(client, &due);
+    }
+    let (total, _, examples) = rig.judge();
+    assert_eq!((total.unexpected, total.excused, total.lost), (1, 3, 1), "{examples:?}");
 }

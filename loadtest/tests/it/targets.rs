@@ -144,6 +144,6 @@ async fn a_plan_that_makes_no_sense_is_refused_before_anything_starts() {
     let fake = Fake::start(1, Fault::None).await;
     let error = loadtest::run(Plan { clients: 0, ..plan(&fake) }).await.unwrap_err();
     assert_eq!(error.exit_code(), 2);
-    let error = loadtest::run(Plan { clients: 3_999_999, ..plan(&fake) }).await.unwrap_err();
+    let error = loadtest::run(Plan { clients: 3_999_999, processes: 1, ..plan(&fake) }).await.unwrap_err();
     assert!(matches!(error, Error::Limits(_)), "{error:?}");
 }
