@@ -1,10 +1,21 @@
 //! The command line.
 
+mod scenario;
+mod stage;
+mod words;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use loadtest::{Events, Mix, Order, Plan, Remote, Verify, floor};
+
+pub(crate) use scenario::{Scenario, list};
+pub(crate) use stage::{DoctorArgs, StageArgs};
+use words::{read_count, read_key, read_size};
+
+/// Where a cluster for development has its API.
+const LOGIC: &str = "http://127.0.0.1:7100";
 
 /// Clients and publishers for Tidegate that verify every item at every client.
 ///
@@ -21,6 +32,15 @@ pub(crate) struct Args {
 pub(crate) enum Command {
     /// Open clients on a cluster that runs, publish, verify, report
     Run(Box<RunArgs>),
+    /// Start a cluster on this machine, open a million clients, push, verify, report, and end the cluster
+    Million(Box<MillionArgs>),
+    /// Runs under a name: list them, show one, run one or a file like it
+    #[command(subcommand)]
+    Scenario(ScenarioCommand),
+    /// Say what this machine allows, how a run would be laid out on it, and what to change.
+    ///
+    /// Exit codes: 0 it fits; 1 it does not.
+    Doctor(DoctorArgs),
     /// Measure what the kernel alone costs: bare sends over as many sockets, and readers that only count.
     ///
     /// Exit codes: 0 the figures may be quoted; 1 they may not, for packets or connections were dropped,
@@ -43,6 +63,37 @@ pub(crate) struct AgentArgs {
     /// How long to wait for the run to begin
     #[arg(long, default_value = "1m", value_parser = humantime::parse_duration)]
     pub(crate) patience: Duration,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct MillionArgs {
+    /// What to do with the clients: the name of a scenario, or a file
+    #[arg(long, value_name = "NAME|FILE", default_value = "million")]
+    pub(crate) scenario: String,
+    #[command(flatten)]
+    pub(crate) stage: StageArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ScenarioCommand {
+    /// Names, and what each is
+    List,
+    /// Print one, to read or to begin with
+    Show {
+        /// Name of a scenario
+        scenario: String,
+    },
+    /// Run one: on a cluster that is started for it, or on the one of --target
+    Run(Box<ScenarioRunArgs>),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ScenarioRunArgs {
+    /// Name of a scenario, or a file; flags go before what it says
+    #[arg(value_name = "NAME|FILE")]
+    pub(crate) scenario: String,
+    #[command(flatten)]
+    pub(crate) stage: StageArgs,
 }
 
 #[derive(Debug, clap::Args)]
@@ -84,15 +135,15 @@ pub(crate) struct Output {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct RunArgs {
-    /// Clients to open
-    #[arg(long, default_value_t = 1_000)]
+    /// Clients to open: 2000, 20k, 1m
+    #[arg(long, visible_alias = "connections", value_name = "N", default_value = "1000", value_parser = read_count)]
     clients: u32,
     /// Where clients connect; repeatable, clients spread over all of them evenly [default: all gateways that
     /// the logic nodes have links to, by the clientUrl in their GET /v1/gateways]
     #[arg(long = "gateway", value_name = "URL")]
     gateways: Vec<String>,
-    /// Where pushes go; repeatable, pushes take turns
-    #[arg(long = "logic", value_name = "URL", default_value = "http://127.0.0.1:7100")]
+    /// Where pushes go; repeatable, pushes take turns [default: http://127.0.0.1:7100, or the cluster that is started]
+    #[arg(long = "logic", visible_alias = "target", value_name = "URL")]
     logics: Vec<String>,
     /// Put in front of every room's and user's name, so that several of these programs can share a cluster; the
     /// mix has no all then
@@ -205,22 +256,17 @@ pub(crate) struct RunArgs {
     output: Output,
 }
 
-/// The key in a file: read at once, so that a file that is not there is a usage error.
-fn read_key(path: &str) -> Result<String, String> {
-    let key = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
-    let key = key.trim();
-    let visible = !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_graphic());
-    if visible { Ok(key.to_owned()) } else { Err("the file holds no key of visible ASCII characters".into()) }
-}
-
-/// A size as the documentation writes sizes.
-fn read_size(text: &str) -> Result<usize, String> {
-    let size: bytesize::ByteSize =
-        text.parse().map_err(|_| "sizes are written 200, 4KiB, 64KiB".to_owned())?;
-    usize::try_from(size.as_u64()).map_err(|error| error.to_string())
+/// The command line of this process; ends it where that is wrong, or asks for help.
+pub(crate) fn parse() -> Args {
+    scenario::parse(std::env::args_os().collect()).unwrap_or_else(|error| error.exit())
 }
 
 impl RunArgs {
+    /// Whether it names a cluster that runs already.
+    fn has_target(&self) -> bool {
+        !self.logics.is_empty() || !self.gateways.is_empty()
+    }
+
     /// What to run, and where its report goes.
     pub(crate) fn split(self) -> (Plan, Output) {
         let remote = (self.agents > 0).then(|| Remote {
@@ -231,7 +277,7 @@ impl RunArgs {
         let plan = Plan {
             clients: self.clients,
             gateways: self.gateways,
-            logics: self.logics,
+            logics: if self.logics.is_empty() { vec![LOGIC.into()] } else { self.logics },
             prefix: self.prefix,
             rooms: self.rooms,
             rooms_per_client: self.rooms_per_client,
@@ -290,15 +336,5 @@ mod tests {
         assert_eq!(plan.check(), Ok(()));
         let Command::Floor(asked) = Args::parse_from(["x", "floor"]).command else { panic!("floor") };
         assert_eq!(format!("{:?}", asked.split().0), format!("{:?}", floor::Plan::default()));
-    }
-
-    #[test]
-    fn sizes_are_read_as_they_are_written() {
-        for (text, bytes) in [("200", 200), ("64KiB", 65_536), ("100KiB", 102_400), ("1kB", 1_000)] {
-            assert_eq!(read_size(text), Ok(bytes), "{text}");
-        }
-        for bad in ["", "KiB", "-1", "64Kix"] {
-            assert!(read_size(bad).is_err(), "{bad:?}");
-        }
     }
 }

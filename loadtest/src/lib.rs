@@ -10,6 +10,7 @@
 
 pub mod agent;
 mod clock;
+pub mod cluster;
 mod exact;
 pub mod floor;
 mod handshake;
@@ -17,7 +18,9 @@ mod inflate;
 mod judge;
 mod kernel;
 mod latency;
+pub mod layout;
 mod ledger;
+pub mod limits;
 mod machine;
 mod payload;
 mod plan;
@@ -29,6 +32,7 @@ mod report;
 mod run;
 mod scan;
 mod schedule;
+pub mod stage;
 mod target;
 mod timeline;
 mod tracker;

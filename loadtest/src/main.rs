@@ -6,32 +6,49 @@
 )]
 
 mod args;
+mod doctor;
 
 use std::io::{IsTerminal, Write};
+use std::pin::Pin;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::Parser;
 use common::shutdown::{Shutdown, Signals};
+use loadtest::limits::Limits;
+use loadtest::stage::Stage;
 use loadtest::{Phase, Plan, Progress, agent, floor};
 
-use args::{AgentArgs, Args, Command, FloorArgs, Output};
+use args::{AgentArgs, Command, DoctorArgs, FloorArgs, Output, Scenario, ScenarioCommand, StageArgs};
 
 fn main() -> ExitCode {
     if let Some(code) = floor::role().or_else(agent::role) {
         return code;
     }
-    let (mut plan, output) = match Args::parse().command {
-        Command::Run(asked) => asked.split(),
-        Command::Floor(asked) => return measure_floor(asked),
-        Command::Agent(asked) => return hold_clients(&asked),
-    };
-    if let Some(remote) = &mut plan.remote {
-        match agent::secret() {
-            Ok(secret) => remote.secret = secret,
-            Err(error) => return fail(1, &format!("cannot make a secret: {error}")),
+    match args::parse().command {
+        Command::Run(asked) => {
+            let (plan, output) = asked.split();
+            match with_agents(plan) {
+                Ok(plan) => on_runtime(Job::Run(plan), output),
+                Err(why) => fail(1, &why),
+            }
         }
+        Command::Million(asked) => stage(asked.stage),
+        Command::Scenario(ScenarioCommand::Run(asked)) => stage(asked.stage),
+        Command::Scenario(ScenarioCommand::List) => tell(args::list()),
+        Command::Scenario(ScenarioCommand::Show { scenario }) => {
+            tell(Scenario::find(&scenario).map(|scenario| scenario.text.trim_end().to_owned()))
+        }
+        Command::Doctor(asked) => examine(&asked),
+        Command::Floor(asked) => measure_floor(asked),
+        Command::Agent(asked) => hold_clients(&asked),
+    }
+}
+
+/// Says how agents on other machines join, if they are to.
+fn with_agents(mut plan: Plan) -> Result<Plan, String> {
+    if let Some(remote) = &mut plan.remote {
+        remote.secret = agent::secret().map_err(|error| format!("cannot make a secret: {error}"))?;
         eprintln!(
             "waiting for {} agents, on other machines: TIDEGATE_SECRET={} tidegate-loadtest agent --join THIS-HOST:{}",
             remote.agents,
@@ -39,9 +56,21 @@ fn main() -> ExitCode {
             remote.listen.port()
         );
     }
+    Ok(plan)
+}
+
+/// What is to be run.
+enum Job {
+    /// Clients and publishers, on a cluster that runs.
+    Run(Plan),
+    /// The same with all that it needs.
+    Stage(Stage),
+}
+
+fn on_runtime(job: Job, output: Output) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     match runtime {
-        Ok(runtime) => runtime.block_on(Box::pin(execute(plan, output))),
+        Ok(runtime) => runtime.block_on(Box::pin(execute(job, output))),
         Err(error) => fail(1, &format!("cannot start: {error}")),
     }
 }
@@ -50,6 +79,43 @@ fn hold_clients(asked: &AgentArgs) -> ExitCode {
     match agent::join(&asked.join, &asked.secret, asked.patience) {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => fail(1, &why),
+    }
+}
+
+fn stage(asked: StageArgs) -> ExitCode {
+    let (plan, cluster, output) = asked.split();
+    let plan = match with_agents(plan) {
+        Ok(plan) => plan,
+        Err(why) => return fail(1, &why),
+    };
+    let stage = match Stage::prepare(plan, cluster, &Limits::read()) {
+        Ok(stage) => stage,
+        Err(error) => return fail(error.exit_code(), &error.to_string()),
+    };
+    if let Some(layout) = stage.layout() {
+        eprintln!("{layout}");
+    }
+    on_runtime(Job::Stage(stage), output)
+}
+
+fn examine(asked: &DoctorArgs) -> ExitCode {
+    let diagnosis = doctor::Diagnosis::of(asked);
+    let text = match asked.json {
+        true => serde_json::to_string_pretty(&diagnosis).expect("structs of numbers and text are JSON"),
+        false => diagnosis.text(),
+    };
+    println!("{text}");
+    ExitCode::from(u8::from(!diagnosis.ok))
+}
+
+/// Prints what was asked for.
+fn tell(text: Result<String, String>) -> ExitCode {
+    match text {
+        Ok(text) => {
+            println!("{text}");
+            ExitCode::SUCCESS
+        }
+        Err(why) => fail(2, &why),
     }
 }
 
@@ -68,7 +134,7 @@ fn measure_floor(asked: FloorArgs) -> ExitCode {
     }
 }
 
-async fn execute(plan: Plan, output: Output) -> ExitCode {
+async fn execute(job: Job, output: Output) -> ExitCode {
     let mut json = match Json::open(&output) {
         Ok(json) => json,
         Err(why) => return fail(1, &why),
@@ -79,7 +145,10 @@ async fn execute(plan: Plan, output: Output) -> ExitCode {
     };
     let shutdown = Shutdown::new();
     let progress = Arc::new(Progress::default());
-    let mut run = Box::pin(loadtest::run_with(plan, &shutdown, progress.clone()));
+    let mut run: Pin<Box<dyn Future<Output = _>>> = match job {
+        Job::Run(plan) => Box::pin(loadtest::run_with(plan, &shutdown, progress.clone())),
+        Job::Stage(stage) => Box::pin(stage.run(&shutdown, progress.clone())),
+    };
     let mut show = Box::pin(show(&progress));
     let mut interrupted = None;
     let ended = loop {

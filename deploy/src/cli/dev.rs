@@ -132,6 +132,7 @@ impl Args {
     pub(crate) fn run(&self) -> Result<(), Failure> {
         let mut cluster = self.settings()?;
         self.common.start_logging()?;
+        self.common.watch_stdin()?;
         if self.insecure {
             node::warn_insecure(
                 "anyone who reaches it may push, and clients are believed whoever they say they are",

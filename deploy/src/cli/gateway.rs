@@ -198,6 +198,7 @@ impl Args {
     pub(crate) fn run(&self) -> Result<(), Failure> {
         let mut settings = self.settings()?;
         self.common.start_logging()?;
+        self.common.watch_stdin()?;
         if self.insecure {
             node::warn_insecure(
                 "anyone may drive this gateway, and its clients are believed whoever they say they are",

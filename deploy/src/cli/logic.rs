@@ -103,6 +103,7 @@ impl Args {
     pub(crate) fn run(&self) -> Result<(), Failure> {
         let settings = self.settings()?;
         self.common.start_logging()?;
+        self.common.watch_stdin()?;
         let open = if settings.link_secret.is_some() {
             "anyone may push through its API"
         } else {

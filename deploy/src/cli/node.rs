@@ -1,8 +1,10 @@
 //! What the commands that start nodes have in common: the file, the log, `--insecure`, names, secrets.
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
+use clap::builder::BoolishValueParser;
 use common::ids::Instance;
 use common::link::secret::Secret;
 use common::logging;
@@ -24,6 +26,12 @@ pub(super) struct Common {
     /// How to log
     #[arg(long, env = "TIDEGATE_LOG_FORMAT", hide_env_values = true, default_value = "auto")]
     pub(super) log_format: LogFormat,
+    /// End at once, without a drain, when standard input ends: with the program that holds its other end, however
+    /// that one ended
+    #[arg(long, env = "TIDEGATE_END_WITH_STDIN", hide_env_values = true, num_args = 0..=1, require_equals = true,
+          default_value = "false", default_missing_value = "true", hide_default_value = true,
+          hide_possible_values = true, value_name = "BOOL", value_parser = BoolishValueParser::new())]
+    pub(super) end_with_stdin: bool,
 }
 
 /// How log lines look.
@@ -53,6 +61,24 @@ impl Common {
             tracing::warn!("the variable {unknown} sets nothing; did you mean {near}?");
         }
         Ok(())
+    }
+
+    /// Watches standard input from now on, if that was asked for.
+    ///
+    /// # Errors
+    /// That there is no thread for it.
+    pub(super) fn watch_stdin(&self) -> Result<(), Failure> {
+        if !self.end_with_stdin {
+            return Ok(());
+        }
+        // A thread of its own: it ends the process also when nothing else in it gets its turn.
+        let watch = std::thread::Builder::new().name("stdin".into()).spawn(|| {
+            let (mut input, mut bytes) = (std::io::stdin().lock(), [0; 512]);
+            while !matches!(input.read(&mut bytes), Ok(0) | Err(_)) {}
+            tracing::info!("standard input has ended: ending at once");
+            std::process::exit(0);
+        });
+        watch.map(drop).map_err(|error| Failure::failed(format!("cannot watch standard input: {error}")))
     }
 }
 

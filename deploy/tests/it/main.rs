@@ -6,6 +6,7 @@ mod cluster;
 mod dev;
 mod discovery;
 mod lifecycle;
+mod load_tool;
 mod overload;
 mod process;
 mod strangers;

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
 
@@ -106,6 +106,16 @@ impl Running {
         let found = self.seen.iter().find_map(|line| line.split_once(prefix));
         let (_, rest) = found.unwrap_or_else(|| panic!("no {prefix:?} in:\n{}", self.seen.join("\n")));
         rest.split(' ').next().unwrap().to_owned()
+    }
+
+    /// Its standard input, if the command asked for a pipe.
+    pub(crate) fn input(&mut self) -> ChildStdin {
+        self.child.stdin.take().unwrap()
+    }
+
+    /// Whether it has not ended.
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
     }
 
     /// The process's number.
