@@ -49,7 +49,7 @@ pub struct Asked {
 pub enum Gateways {
     /// On this machine, started for the run: at least so many, and as many more as the limits demand.
     Here(u32),
-    /// Somewhere, and so many.
+    /// Somewhere, and so many; 0: as many as logic nodes will name.
     Elsewhere(u32),
 }
 
@@ -61,7 +61,7 @@ pub struct Layout {
     pub clients: u32,
     /// Whether the gateways are started here.
     pub local: bool,
-    /// Gateways, here or elsewhere.
+    /// Gateways, here or elsewhere; 0: as many as logic nodes will name.
     pub gateways: u32,
     /// Clients of a gateway, at most.
     pub clients_per_gateway: u32,
@@ -120,7 +120,7 @@ impl Layout {
                 let demanded = clients.div_ceil(a_process.min(GATEWAY_CLIENTS_MAX));
                 (true, demanded.max(u64::from(least)).max(1))
             }
-            Gateways::Elsewhere(many) => (false, u64::from(many).max(1)),
+            Gateways::Elsewhere(many) => (false, u64::from(many)),
         };
         let demanded = clients.div_ceil(a_process).max(1).max(u64::from(asked.agents));
         // One process knows all first receipts. Of many, each knows those of one gateway if they are as many.
@@ -132,7 +132,7 @@ impl Layout {
             clients: asked.clients,
             local,
             gateways: narrow(gateways),
-            clients_per_gateway: narrow(clients.div_ceil(gateways)),
+            clients_per_gateway: narrow(clients.div_ceil(gateways.max(1))),
             agents: narrow(agents),
             clients_per_agent: narrow(clients.div_ceil(agents)),
             source_addresses: sources(asked.clients, narrow(gateways), ports),
@@ -191,11 +191,11 @@ impl fmt::Display for Layout {
         let clients = |most: u32| many(most, "client each at most", "clients each at most");
         writeln!(f, "the plan for {} connections:", count(self.clients.into()))?;
         let gateways = many(self.gateways, "process", "processes");
-        match self.local {
-            true => writeln!(f, "  gateways  {gateways}, {}", clients(self.clients_per_gateway))?,
-            false => {
-                writeln!(f, "  gateways  {} elsewhere, {}", self.gateways, clients(self.clients_per_gateway))?
-            }
+        let each = clients(self.clients_per_gateway);
+        match (self.local, self.gateways) {
+            (true, _) => writeln!(f, "  gateways  {gateways}, {each}")?,
+            (false, 0) => writeln!(f, "  gateways  elsewhere, those that logic names")?,
+            (false, many) => writeln!(f, "  gateways  {} elsewhere, {each}", count(many.into()))?,
         }
         let agents = many(self.agents, "process", "processes");
         writeln!(f, "  clients   {agents}, {}", clients(self.clients_per_agent))?;

@@ -103,8 +103,7 @@ impl Stage {
 fn asked(plan: &Plan, cluster: Option<&Spec>) -> Asked {
     let gateways = match cluster {
         Some(spec) => Gateways::Here(spec.gateways),
-        // Those that are to be found are at least one.
-        None => Gateways::Elsewhere(u32::try_from(plan.gateways.len().max(1)).unwrap_or(u32::MAX)),
+        None => Gateways::Elsewhere(u32::try_from(plan.gateways.len()).unwrap_or(u32::MAX)),
     };
     let publishers = plan.publisher_connections * plan.logics.len().max(1);
     Asked {

@@ -7,6 +7,7 @@ mod fake;
 mod faults;
 mod floor;
 mod program;
+mod stage;
 mod targets;
 
 use std::time::Duration;
