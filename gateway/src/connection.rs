@@ -18,7 +18,7 @@ use bytes::Bytes;
 use common::client::CloseCode;
 use common::ids::ClientId;
 use common::tasks::Tasks;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::bucket::Local;
 use crate::counters::Counters;
@@ -156,7 +156,21 @@ impl Connection {
     /// Writes frames in order, all in one call where the socket takes them. Never waits. Counts what becomes of
     /// each frame, except of those that were written whole at once: the caller counts them together.
     pub(crate) fn send(self: &Arc<Self>, pieces: &[&Piece]) -> Wrote {
-        let mut outbox = self.outbox.lock();
+        self.send_locked(self.outbox.lock(), pieces)
+    }
+
+    /// The same if these are still due when nobody else writes; else nothing is done. So what a reply says has ended
+    /// is never followed by more of it.
+    pub(crate) fn send_if(
+        self: &Arc<Self>,
+        pieces: &[&Piece],
+        are_due: impl FnOnce() -> bool,
+    ) -> Option<Wrote> {
+        let outbox = self.outbox.lock();
+        are_due().then(|| self.send_locked(outbox, pieces))
+    }
+
+    fn send_locked(self: &Arc<Self>, mut outbox: MutexGuard<'_, Outbox>, pieces: &[&Piece]) -> Wrote {
         if outbox.is_closed() || outbox.closing.is_some() {
             drop(outbox);
             pieces.iter().for_each(|piece| count(piece, Outcome::Gone));

@@ -4,7 +4,7 @@
 //! a sweep takes one bucket's read lock only to gather. No lock is held while a socket is written.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use common::limits::ROOMS_PER_CLIENT_MAX;
 use common::names::Kind;
@@ -36,19 +36,39 @@ pub(crate) enum Join {
     TooMany,
 }
 
+/// A bucket, and how often a connection of it has left a group and stayed, or changed its application.
+#[derive(Debug)]
+struct Place {
+    bucket: RwLock<Bucket>,
+    /// Counted under the bucket's lock, read without.
+    departures: AtomicU32,
+}
+
 /// All connections of this gateway.
 #[derive(Debug)]
 pub(crate) struct Registry {
-    buckets: Box<[RwLock<Bucket>]>,
+    places: Box<[Place]>,
     pub(crate) directory: Directory,
     next: AtomicUsize,
     clients: AtomicUsize,
 }
 
+impl Place {
+    fn new(number: usize) -> Self {
+        Self { bucket: RwLock::new(Bucket::new(number)), departures: AtomicU32::new(0) }
+    }
+
+    fn departs(&self, really: bool) {
+        if really {
+            self.departures.fetch_add(1, Ordering::Release);
+        }
+    }
+}
+
 impl Registry {
     pub(crate) fn new(routes: Arc<Routes>) -> Self {
         Self {
-            buckets: (0..BUCKETS).map(|number| RwLock::new(Bucket::new(number))).collect(),
+            places: (0..BUCKETS).map(Place::new).collect(),
             directory: Directory::new(routes),
             next: AtomicUsize::new(0),
             clients: AtomicUsize::new(0),
@@ -61,7 +81,14 @@ impl Registry {
     }
 
     pub(crate) fn bucket(&self, number: usize) -> &RwLock<Bucket> {
-        &self.buckets[number]
+        &self.places[number].bucket
+    }
+
+    /// A mark of now, to tell later whether a connection of this bucket has left a group since, or become another
+    /// application's, and stayed. Who reads it under the lock that the reply to such a command is written with has
+    /// seen the command before the reply is.
+    pub(crate) fn departures(&self, number: usize) -> u32 {
+        self.places[number].departures.load(Ordering::Acquire)
     }
 
     /// Registers a connection with what it is and the rooms it asks for, all at once. `rooms` are at most
@@ -73,7 +100,7 @@ impl Registry {
         make: impl FnOnce(Local) -> Arc<Connection>,
     ) -> Registration {
         let number = self.next.fetch_add(1, Ordering::Relaxed) / NEIGHBOURS % BUCKETS;
-        let mut bucket = self.buckets[number].write();
+        let mut bucket = self.bucket(number).write();
         let mut connection = None;
         let local = bucket.insert(identity.app.unwrap_or(0), |local| {
             let made = make(local);
@@ -124,7 +151,7 @@ impl Registry {
 
     /// Joins a room.
     pub(crate) fn join(&self, local: Local, room: &str) -> Join {
-        let mut bucket = self.buckets[local.bucket()].write();
+        let mut bucket = self.bucket(local.bucket()).write();
         let Some(slot) = bucket.slot(local) else { return Join::Already };
         if slot.groups(Kind::Room).any(|group| *group.name == *room) {
             return Join::Already;
@@ -138,29 +165,33 @@ impl Registry {
 
     /// Leaves a room; says whether the connection was in it.
     pub(crate) fn leave(&self, local: Local, room: &str) -> bool {
-        let mut bucket = self.buckets[local.bucket()].write();
-        self.exit(&mut bucket, local, |group| group.kind == Kind::Room && *group.name == *room)
+        let mut bucket = self.bucket(local.bucket()).write();
+        let left = self.exit(&mut bucket, local, |group| group.kind == Kind::Room && *group.name == *room);
+        self.places[local.bucket()].departs(left);
+        left
     }
 
     /// Makes a connection another user's or another application's; rooms stay.
     pub(crate) fn bind(&self, local: Local, identity: &Identity) {
-        let mut bucket = self.buckets[local.bucket()].write();
+        let mut bucket = self.bucket(local.bucket()).write();
         let Some(slot) = bucket.slot_mut(local) else { return };
-        slot.app = identity.app.unwrap_or(0);
+        let was = std::mem::replace(&mut slot.app, identity.app.unwrap_or(0));
+        let is_another = was != slot.app;
         // What stays the same is not left: items on their way to it would miss this connection.
         let app = identity.app.map(|app| app.to_string());
-        self.exit(&mut bucket, local, |group| match group.kind {
+        let left = self.exit(&mut bucket, local, |group| match group.kind {
             Kind::Room => false,
             Kind::User => identity.user.as_deref() != Some(&*group.name),
             Kind::App => app.as_deref() != Some(&*group.name),
         });
+        self.places[local.bucket()].departs(left || is_another);
         self.enter_identity(&mut bucket, local, identity);
     }
 
     /// How many members of a group in one bucket belong to an application, and how many there are: counted, since
     /// groups keep only their sum.
     pub(crate) fn members_of_app(&self, number: usize, group: &Arc<Group>, app: u32) -> (u64, usize) {
-        let bucket = self.buckets[number].read();
+        let bucket = self.bucket(number).read();
         let members = bucket.members(group);
         let of_app = members.iter().filter(|slot| bucket.slots[**slot as usize].app == app);
         (of_app.count() as u64, members.len())
@@ -168,12 +199,12 @@ impl Registry {
 
     /// Looks at a connection that is here, under its bucket's lock.
     pub(crate) fn look<T>(&self, local: Local, look: impl FnOnce(&Slot) -> T) -> Option<T> {
-        self.buckets[local.bucket()].read().slot(local).map(look)
+        self.bucket(local.bucket()).read().slot(local).map(look)
     }
 
     /// Whether a connection is here, in the group if one is given, and of the application if one is given.
     pub(crate) fn matches(&self, local: Local, group: Option<&Arc<Group>>, app: Option<u32>) -> bool {
-        let bucket = self.buckets[local.bucket()].read();
+        let bucket = self.bucket(local.bucket()).read();
         bucket.slot(local).is_some_and(|slot| {
             app.is_none_or(|app| app == slot.app) && group.is_none_or(|group| bucket.is_member(local, group))
         })
@@ -186,7 +217,7 @@ impl Registry {
         slots: std::ops::Range<usize>,
         into: &mut Vec<Arc<Connection>>,
     ) {
-        let bucket = self.buckets[number].read();
+        let bucket = self.bucket(number).read();
         let end = slots.end.min(bucket.slots.len());
         let range = bucket.slots.get(slots.start.min(end)..end).unwrap_or_default();
         into.extend(range.iter().filter_map(|slot| slot.connection.clone()));
@@ -194,7 +225,7 @@ impl Registry {
 
     /// How many slots a bucket has, empty ones included.
     pub(crate) fn slots(&self, number: usize) -> usize {
-        self.buckets[number].read().slots.len()
+        self.bucket(number).read().slots.len()
     }
 }
 
@@ -225,7 +256,7 @@ impl Registration {
 impl Drop for Registration {
     fn drop(&mut self) {
         let local = self.connection.local;
-        let mut bucket = self.registry.buckets[local.bucket()].write();
+        let mut bucket = self.registry.bucket(local.bucket()).write();
         self.registry.exit(&mut bucket, local, |_| true);
         let removed = bucket.remove(local);
         drop(bucket);

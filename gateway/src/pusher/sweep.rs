@@ -5,13 +5,18 @@
 //! the slots that are due something are noted, then handles are taken and written to, a few hundred at a time.
 //! Connects and joins wait microseconds, however many connections a bucket has. Who leaves meanwhile is passed
 //! over, and so is who came since, even into a slot that was noted: nobody is written to twice, nobody is missed.
+//!
+//! Nor is anybody written to who stays but has left the group, or become another user: each bucket counts such
+//! departures, and a write that finds the count changed, under the lock that the reply to the command is written with,
+//! is looked up again. So the reply says the truth: nothing of the group follows it.
 
+use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use common::names::Kind;
 
-use crate::bucket::{BUCKETS, Bucket, Local};
+use crate::bucket::{BUCKETS, Bucket, Local, Slot};
 use crate::connection::{Connection, Piece, Wrote};
 use crate::counters::Counters;
 use crate::deflate::{Compressor, Window};
@@ -73,6 +78,18 @@ enum Who {
     One(Local),
 }
 
+impl Who {
+    /// Whether a connection that was among them still is.
+    fn has(&self, slot: &Slot) -> bool {
+        match self {
+            Self::All | Self::One(_) => true,
+            Self::Members(group) => {
+                slot.memberships.iter().any(|membership| Arc::ptr_eq(&membership.group, group))
+            }
+        }
+    }
+}
+
 /// The frames of one tick and who is due them.
 #[derive(Debug)]
 pub(super) struct Sweep {
@@ -92,10 +109,32 @@ pub(super) struct Sweep {
 pub(super) struct Scratch {
     /// Slot and entry, in one number to sort by.
     dues: Vec<u64>,
-    /// Connections with the range of `frames` that is theirs.
-    jobs: Vec<(Arc<Connection>, u32)>,
+    /// Those whose handles are taken, or were last.
+    chunk: Range<usize>,
+    jobs: Vec<Job>,
     /// Indexes of frames, one run for each job.
     frames: Vec<u32>,
+}
+
+/// A connection, where what is its own ends in `frames`, and where in `dues`.
+#[derive(Debug)]
+struct Job {
+    connection: Arc<Connection>,
+    frames_end: u32,
+    dues_end: usize,
+}
+
+/// A moment in the life of a bucket.
+#[derive(Debug, Clone, Copy)]
+struct Mark {
+    births: u32,
+    departures: u32,
+}
+
+impl Mark {
+    fn of(number: usize, registry: &Registry, bucket: &Bucket) -> Self {
+        Self { births: bucket.births(), departures: registry.departures(number) }
+    }
 }
 
 impl Sweep {
@@ -216,25 +255,25 @@ impl Sweep {
         mut between: impl FnMut(),
     ) {
         let mut totals = Totals::default();
-        let mut dues = std::mem::take(&mut scratch.dues);
-        let births = self.note(number, registry, &mut dues);
-        let mut rest = &dues[..];
-        while !rest.is_empty() {
-            rest = self.gather(&registry.bucket(number).read(), births, rest, scratch);
-            self.write(scratch, &mut totals);
-            if !rest.is_empty() {
+        let noted = self.note(number, registry, scratch);
+        while scratch.chunk.end < scratch.dues.len() {
+            let gathered = self.gather(number, registry, noted, scratch);
+            let still = || registry.departures(number) == gathered.departures;
+            self.write(scratch, still, &mut totals);
+            if scratch.chunk.end < scratch.dues.len() {
                 between();
             }
         }
-        dues.clear();
-        scratch.dues = dues;
         totals.end(&self.frames, &self.counters);
     }
 
     /// Notes who in a bucket is due what, as slot and entry in one number, sorted. Returns the mark of the time
     /// at which it began: who came later is due nothing of this sweep.
-    fn note(&self, number: usize, registry: &Registry, dues: &mut Vec<u64>) -> u32 {
-        let births = registry.bucket(number).read().births();
+    fn note(&self, number: usize, registry: &Registry, scratch: &mut Scratch) -> Mark {
+        let Scratch { dues, chunk, .. } = scratch;
+        dues.clear();
+        *chunk = 0..0;
+        let noted = Mark::of(number, registry, &registry.bucket(number).read());
         let mut entries = self.entries[number].iter().enumerate().peekable();
         while entries.peek().is_some() {
             let bucket = registry.bucket(number).read();
@@ -255,44 +294,57 @@ impl Sweep {
         if self.entries[number].len() > 1 {
             dues.sort_unstable();
         }
-        births
+        noted
     }
 
-    /// Takes the handles of the next connections, each once, with its frames in the order of the plan. Returns
-    /// what is left to do.
-    fn gather<'a>(&self, bucket: &Bucket, births: u32, dues: &'a [u64], scratch: &mut Scratch) -> &'a [u64] {
-        let mut rest = dues;
-        for same in dues.chunk_by(|a, b| a >> 32 == b >> 32).take(CHUNK) {
-            rest = &rest[same.len()..];
-            let Some(slot) = bucket.slot_since((same[0] >> 32) as u32, births) else { continue };
+    /// Takes the handles of the next connections, each once, with its frames in the order of the plan. Returns the
+    /// mark of the time at which they were due these.
+    fn gather(&self, number: usize, registry: &Registry, noted: Mark, scratch: &mut Scratch) -> Mark {
+        let bucket = registry.bucket(number).read();
+        let now = Mark::of(number, registry, &bucket);
+        let some_left = now.departures != noted.departures;
+        let Scratch { dues, chunk, jobs, frames } = scratch;
+        *chunk = chunk.end..chunk.end;
+        for same in dues[chunk.end..].chunk_by(|a, b| a >> 32 == b >> 32).take(CHUNK) {
+            chunk.end += same.len();
+            let Some(slot) = bucket.slot_since((same[0] >> 32) as u32, noted.births) else { continue };
             let Some(connection) = &slot.connection else { continue };
-            let before = scratch.frames.len();
+            let before = frames.len();
             for due in same {
-                let entry = &self.entries[connection.local.bucket()][(due & 0xffff_ffff) as usize];
+                let entry = &self.entries[number][(due & 0xffff_ffff) as usize];
+                if some_left && !entry.who.has(slot) {
+                    continue;
+                }
                 for index in entry.first..entry.end {
                     if self.frames[index as usize].filter.admits(connection.local, slot.app) {
-                        scratch.frames.push(index);
+                        frames.push(index);
                     }
                 }
             }
-            if scratch.frames.len() > before {
-                scratch.jobs.push((connection.clone(), scratch.frames.len() as u32));
+            if frames.len() > before {
+                let (connection, frames_end) = (connection.clone(), frames.len() as u32);
+                jobs.push(Job { connection, frames_end, dues_end: chunk.end });
             }
         }
-        rest
+        now
     }
 
-    /// Writes to those whose handles were taken.
-    fn write(&self, scratch: &mut Scratch, totals: &mut Totals) {
-        let mut start = 0;
+    /// Writes to those whose handles were taken, while they are `still` due what was found; the rest is to be done
+    /// again.
+    fn write(&self, scratch: &mut Scratch, still: impl Fn() -> bool, totals: &mut Totals) {
+        let (mut start, mut done) = (0, scratch.chunk.start);
         let mut pieces: Vec<&Piece> = Vec::with_capacity(8);
-        for (connection, end) in scratch.jobs.drain(..) {
+        for Job { connection, frames_end, dues_end } in scratch.jobs.drain(..) {
             pieces.clear();
-            let indexes = &scratch.frames[start..end as usize];
+            let indexes = &scratch.frames[start..frames_end as usize];
             let due = indexes.iter().map(|index| &self.frames[*index as usize]);
             pieces.extend(due.map(|frame| frame.piece(&connection, &self.compressor)));
-            totals.add(connection.send(&pieces), indexes, &self.frames);
-            start = end as usize;
+            let Some(wrote) = connection.send_if(&pieces, &still) else {
+                scratch.chunk.end = done;
+                break;
+            };
+            totals.add(wrote, indexes, &self.frames);
+            (start, done) = (frames_end as usize, dues_end);
         }
         scratch.frames.clear();
     }

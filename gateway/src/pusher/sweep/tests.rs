@@ -85,19 +85,18 @@ async fn who_comes_and_goes_during_a_sweep_is_written_once_or_not_at_all() {
     here.append(&mut bucket_mates);
 
     let sweep = world.sweep(&rooms);
-    let (mut scratch, mut dues) = (Scratch::default(), Vec::new());
-    let births = sweep.note(7, &world.registry, &mut dues);
-    let mut rest = &dues[..];
+    let mut scratch = Scratch::default();
+    let noted = sweep.note(7, &world.registry, &mut scratch);
     let mut gathered = HashMap::<Local, usize>::new();
     let mut new = Vec::new();
     let mut gone = Vec::new();
-    while !rest.is_empty() {
-        rest = sweep.gather(&world.registry.bucket(7).read(), births, rest, &mut scratch);
+    while scratch.chunk.end < scratch.dues.len() {
+        sweep.gather(7, &world.registry, noted, &mut scratch);
         let mut start = 0;
-        for (connection, end) in scratch.jobs.drain(..) {
-            *gathered.entry(connection.local).or_default() += 1;
-            assert_eq!(end - start, 3, "both rooms and everybody");
-            start = end;
+        for job in scratch.jobs.drain(..) {
+            *gathered.entry(job.connection.local).or_default() += 1;
+            assert_eq!(job.frames_end - start, 3, "both rooms and everybody");
+            start = job.frames_end;
         }
         scratch.frames.clear();
         // A third leaves, of those who had their turn and of those who had not, and others take their places.
@@ -131,6 +130,60 @@ async fn who_comes_and_goes_during_a_sweep_is_written_once_or_not_at_all() {
     );
 }
 
+/// Two in the room `a`, both of the user `old`, one of whom departs between two steps of a sweep for such a group: how
+/// many frames that one gets, and the other.
+fn written_around_a_departure(
+    (kind, name): (Kind, &str),
+    is_gathered: bool,
+    depart: impl Fn(&World, Local),
+) -> [usize; 2] {
+    let world = World::new();
+    let old = Identity { user: Some("old".into()), app: None };
+    let [departs, stays] = [(); 2].map(|()| world.register(&["a".to_owned()]));
+    for registration in [&departs, &stays] {
+        registration.connection.greet(frame::PING);
+        world.registry.bind(registration.connection.local, &old);
+    }
+    let group = world.registry.directory.find(kind, name).unwrap();
+    let sweep = world.plan([Target::Group(group)].into_iter());
+    let number = departs.connection.local.bucket();
+    let (mut scratch, mut totals) = (Scratch::default(), Totals::default());
+    let noted = sweep.note(number, &world.registry, &mut scratch);
+    let mut wrote = Vec::new();
+    let mut depart = Some(|| depart(&world, departs.connection.local));
+    while scratch.chunk.end < scratch.dues.len() {
+        depart.take_if(|_| !is_gathered).into_iter().for_each(|depart| depart());
+        let gathered = sweep.gather(number, &world.registry, noted, &mut scratch);
+        depart.take().into_iter().for_each(|depart| depart());
+        let due: Vec<_> = scratch.jobs.iter().map(|job| job.connection.local).collect();
+        let before = totals.frames;
+        sweep.write(&mut scratch, || world.registry.departures(number) == gathered.departures, &mut totals);
+        wrote.extend_from_slice(&due[..(totals.frames - before) as usize]);
+    }
+    [departs, stays].map(|who| wrote.iter().filter(|local| **local == who.connection.local).count())
+}
+
+#[tokio::test]
+async fn who_has_departed_is_written_nothing_more_wherever_the_sweep_was() {
+    let leave = |world: &World, local| assert!(world.registry.leave(local, "a"));
+    let user = Some("new".to_owned());
+    let bind =
+        |world: &World, local| world.registry.bind(local, &Identity { user: user.clone(), app: Some(7) });
+    for is_gathered in [false, true] {
+        assert_eq!(written_around_a_departure((Kind::Room, "a"), is_gathered, leave), [0, 1], "left a room");
+        assert_eq!(
+            written_around_a_departure((Kind::User, "old"), is_gathered, bind),
+            [0, 1],
+            "another user"
+        );
+        assert_eq!(
+            written_around_a_departure((Kind::Room, "a"), is_gathered, bind),
+            [1, 1],
+            "in the same room"
+        );
+    }
+}
+
 /// Prints how long a bucket's lock is held at a million connections: 15,625 in this bucket, four rooms each.
 #[tokio::test]
 #[allow(clippy::print_stderr)]
@@ -158,14 +211,14 @@ async fn slow_a_full_bucket_is_locked_for_less_than_a_millisecond_at_a_time() {
     let mut whole = Vec::new();
     let mut noted = Vec::new();
     for _ in 0..9 {
-        let (mut scratch, mut dues) = (Scratch::default(), Vec::new());
+        let mut scratch = Scratch::default();
         let began = Instant::now();
-        let births = sweep.note(0, &world.registry, &mut dues);
+        let mark = sweep.note(0, &world.registry, &mut scratch);
         noted.push(began.elapsed());
-        let (mut rest, mut held) = (&dues[..], Vec::new());
-        while !rest.is_empty() {
+        let mut held = Vec::new();
+        while scratch.chunk.end < scratch.dues.len() {
             let began = Instant::now();
-            rest = sweep.gather(&world.registry.bucket(0).read(), births, rest, &mut scratch);
+            sweep.gather(0, &world.registry, mark, &mut scratch);
             held.push(began.elapsed());
         }
         worst.push(held.iter().copied().max().unwrap());
