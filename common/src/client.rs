@@ -44,6 +44,8 @@ pub enum CloseCode {
     SlowConsumer = 4002,
     /// Nothing was heard from the client for too long.
     NoHeartbeat = 4003,
+    /// The client began a message and did not end it in time.
+    LateMessage = 4004,
     /// Too many messages that could not be understood.
     BadMessage = 4500,
     /// The token is missing or not valid.

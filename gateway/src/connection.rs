@@ -10,7 +10,7 @@ use std::io::{self, IoSlice};
 use std::net::Shutdown;
 use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -113,6 +113,9 @@ pub(crate) struct Connection {
     /// How it may be sent compressed frames; `None`: not at all.
     pub(crate) deflate: Option<Window>,
     heard: AtomicU32,
+    /// The second at which a message of the client began that has not ended, in 16 bits that are not zero; zero: there
+    /// is none.
+    begun: AtomicU16,
     shared: Arc<Shared>,
 }
 
@@ -126,6 +129,7 @@ impl Connection {
             local,
             deflate,
             heard: AtomicU32::new(shared.seconds().get()),
+            begun: AtomicU16::new(0),
             shared,
         }
     }
@@ -151,6 +155,23 @@ impl Connection {
         Duration::from_secs(
             self.shared.seconds().get().saturating_sub(self.heard.load(Ordering::Relaxed)).into(),
         )
+    }
+
+    /// Notes whether a message of the client has begun and not ended.
+    pub(crate) fn hears_a_part(&self, is_a_part: bool) {
+        let is_known = self.begun.load(Ordering::Relaxed) != 0;
+        if is_a_part != is_known {
+            let now = (self.shared.seconds().get() as u16).max(1);
+            self.begun.store(if is_a_part { now } else { 0 }, Ordering::Relaxed);
+        }
+    }
+
+    /// For how long a message of the client has been incomplete, in whole seconds, up to nine hours.
+    pub(crate) fn incomplete_for(&self) -> Duration {
+        let (begun, now) = (self.begun.load(Ordering::Relaxed), self.shared.seconds().get() as u16);
+        // As signed: a zero second was noted as one.
+        let since = if begun == 0 { 0 } else { now.wrapping_sub(begun).cast_signed() };
+        Duration::from_secs(since.try_into().unwrap_or(0))
     }
 
     /// Writes frames in order, all in one call where the socket takes them. Never waits. Counts what becomes of

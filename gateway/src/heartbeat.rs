@@ -1,7 +1,7 @@
 //! Heartbeats without a timer per connection: one thread passes all connections, evenly spread over time.
 //!
 //! Each period is cut into steps; a step visits one part of one bucket. A visit closes who was silent for too
-//! long and cuts who does not answer a close; every fourth visit also pings, so a client is pinged once a
+//! long, or does not end a message, and cuts who does not answer a close; every fourth visit also pings, so a client is pinged once a
 //! period and its silence is noticed within a quarter of one.
 
 use std::sync::Arc;
@@ -28,6 +28,17 @@ const CATCH_UP_MAX: Duration = Duration::from_millis(500);
 /// A client that does not answer a close frame is cut after this.
 const CLOSE_TIME_MAX: Duration = Duration::from_secs(5);
 
+/// What is too long.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Times {
+    /// Each client is pinged so often.
+    pub(crate) period: Duration,
+    /// Who says nothing for longer is closed.
+    pub(crate) silence_max: Duration,
+    /// And so is who begins a message and does not end it.
+    pub(crate) message_time_max: Duration,
+}
+
 /// The thread's switch.
 #[derive(Debug, Default)]
 pub(crate) struct Heartbeat {
@@ -37,15 +48,9 @@ pub(crate) struct Heartbeat {
 
 impl Heartbeat {
     /// Runs until [`Heartbeat::end`].
-    pub(crate) fn run(
-        &self,
-        registry: &Registry,
-        counters: &Counters,
-        period: Duration,
-        silence_max: Duration,
-    ) {
+    pub(crate) fn run(&self, registry: &Registry, counters: &Counters, times: Times) {
         let steps = VISITS * PARTS * BUCKETS;
-        let pause = period / steps as u32;
+        let pause = times.period / steps as u32;
         let mut next = Instant::now();
         let mut connections = Vec::new();
         for step in (0..steps).cycle() {
@@ -61,7 +66,7 @@ impl Heartbeat {
             // A quarter of the parts at each visit, and never the same quarter of neighbours: even in time.
             let pings = (bucket + part) % VISITS == visit;
             for connection in connections.drain(..) {
-                visit_one(&connection, counters, silence_max, pings);
+                visit_one(&connection, counters, times, pings);
             }
         }
     }
@@ -82,14 +87,18 @@ impl Heartbeat {
     }
 }
 
-fn visit_one(connection: &Arc<Connection>, counters: &Counters, silence_max: Duration, ping: bool) {
+fn visit_one(connection: &Arc<Connection>, counters: &Counters, times: Times, ping: bool) {
     match connection.closing_for() {
         Some(since) if since >= CLOSE_TIME_MAX => connection.cut(),
         Some(_) => {}
         // More than, not as much as: silence is counted in whole seconds, begun ones included.
-        None if connection.silence() > silence_max => {
+        None if connection.silence() > times.silence_max => {
             counters.closed_silent.inc();
             connection.close(CloseCode::NoHeartbeat, "nothing was heard from you for too long");
+        }
+        None if connection.incomplete_for() > times.message_time_max => {
+            counters.closed_late.inc();
+            connection.close(CloseCode::LateMessage, "a message was begun and not ended in time");
         }
         None if ping => connection.send_control(frame::PING),
         None => {}

@@ -16,7 +16,7 @@ use tokio::net::TcpListener;
 use crate::bucket::Local;
 use crate::connection::{Connection, Shaken, Shared};
 use crate::counters::Counters;
-use crate::heartbeat::Heartbeat;
+use crate::heartbeat::{Heartbeat, Times};
 use crate::pusher::Pusher;
 use crate::registry::Registry;
 use crate::routes::Routes;
@@ -137,8 +137,9 @@ impl Node {
         {
             let (heartbeat, parts) = (heartbeat.clone(), parts.clone());
             tasks.essential_thread("heartbeat", move || {
-                let Settings { heartbeat: period, silence_max, .. } = parts.settings;
-                heartbeat.run(&parts.registry, &parts.counters, period, silence_max);
+                let Settings { heartbeat: period, silence_max, message_time_max, .. } = parts.settings;
+                let times = Times { period, silence_max, message_time_max };
+                heartbeat.run(&parts.registry, &parts.counters, times);
             });
         }
         let status = Arc::new(Status::new(parts.clone()));

@@ -178,8 +178,14 @@ impl Session {
             }
             messages += 1;
             match self.reader.next(&mut bytes, self.registration.connection.deflate.is_some()) {
-                Ok(None) => return Poll::Ready(()),
+                Ok(None) => {
+                    self.registration.connection.hears_a_part(self.reader.has_a_part());
+                    return Poll::Ready(());
+                }
                 Ok(Some(message)) => {
+                    if !self.reader.has_fragments() {
+                        self.registration.connection.hears_a_part(false);
+                    }
                     heard += message.len();
                     let step = self.hear(message);
                     if self.take(step, context).is_pending() {

@@ -59,6 +59,8 @@ pub struct Settings {
     pub heartbeat: Duration,
     /// A client from which nothing came for so long is closed.
     pub silence_max: Duration,
+    /// A client that begins a message and does not end it in this time is closed; seconds count.
+    pub message_time_max: Duration,
     /// Bytes that may wait for one client.
     pub outbox_bytes_max: usize,
     /// Bytes that the kernel may hold for one client (`SO_SNDBUF`, of which it takes twice as much, socket(7)).
@@ -96,6 +98,7 @@ impl Default for Settings {
             slow: Slow::Close,
             heartbeat: Duration::from_secs(25),
             silence_max: Duration::from_secs(60),
+            message_time_max: Duration::from_secs(30),
             outbox_bytes_max: 256 * 1024,
             send_buffer_bytes: 64 * 1024,
             workers: std::thread::available_parallelism().map_or(1, usize::from),

@@ -66,6 +66,9 @@ pub(crate) struct Args {
     /// A client that says nothing for so long is closed
     #[arg(long, env = "TIDEGATE_SILENCE", hide_env_values = true, default_value = "60s", value_name = "DURATION", value_parser = values::patience)]
     silence: Duration,
+    /// A client that begins a message and does not end it in this time is closed; whole seconds count
+    #[arg(long, env = "TIDEGATE_MESSAGE_TIME", hide_env_values = true, default_value = "30s", value_name = "DURATION", value_parser = values::patience)]
+    message_time: Duration,
     /// Time for a handshake
     #[arg(long, env = "TIDEGATE_HANDSHAKE", hide_env_values = true, default_value = "5s", value_name = "DURATION", value_parser = values::patience)]
     handshake: Duration,
@@ -178,6 +181,7 @@ impl Args {
             merger_bytes_max: self.merger_bytes,
             send_buffer_bytes: self.send_buffer,
             silence_max: self.silence,
+            message_time_max: self.message_time,
             handshake_time_max: self.handshake,
             ..Default::default()
         };

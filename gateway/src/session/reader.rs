@@ -134,6 +134,17 @@ impl Reader {
         }
     }
 
+    /// Whether something has begun to come and not ended.
+    pub(crate) fn has_a_part(&self) -> bool {
+        let has = |begun: &Begun| !begun.head.is_empty() || begun.frame.is_some() || begun.message.is_some();
+        self.begun.as_deref().is_some_and(has)
+    }
+
+    /// Whether a message is in the midst of its fragments.
+    pub(crate) fn has_fragments(&self) -> bool {
+        self.begun.as_deref().is_some_and(|begun| begun.message.is_some())
+    }
+
     /// Keeps bytes that were read for later.
     pub(crate) fn keep(&mut self, unread: &[u8]) {
         if !unread.is_empty() {

@@ -7,6 +7,7 @@ use gateway::Settings;
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 
+use crate::bad_frames::frame;
 use crate::clients::{connect, handshake, raw, raw_bytes};
 use crate::logic::{link, to_room, to_user};
 use crate::node::{settings, start};
@@ -127,6 +128,44 @@ async fn the_silent_are_closed_and_those_who_answer_pings_are_not() {
     assert!(said, "{:?}", String::from_utf8_lossy(&heard));
     answers.say("ping").await;
     assert_eq!(answers.next_text().await, "pong");
+}
+
+#[tokio::test]
+async fn who_begins_a_message_and_does_not_end_it_is_closed_whatever_else_is_said() {
+    let (heartbeat, message_time_max) = (Duration::from_millis(100), Duration::from_secs(1));
+    let gateway = start(Settings { heartbeat, message_time_max, ..settings() }).await;
+    let mut whole = connect(gateway.clients, "").await;
+    let parts = [
+        // A header that says more than comes; a fragment with pings behind it; half a header.
+        frame(0x81, b"ping")[..8].to_vec(),
+        [frame(0x01, b"pi"), frame(0x89, b"mark")].concat(),
+        frame(0x81, b"ping")[..1].to_vec(),
+        // One that ended, and then one that does not.
+        [frame(0x81, b"ping"), frame(0x81, b"ping")[..7].to_vec()].concat(),
+    ];
+    let late = parts.map(|part| {
+        let all = [handshake("").into_bytes(), part].concat();
+        async move { raw_bytes(gateway.clients, &all).await }
+    });
+    // Whole messages, all the time: at each ping of the gateway one.
+    let asks = async {
+        loop {
+            if let Message::Ping(_) = whole.socket.next().await.expect("still open").unwrap() {
+                whole.say("ping").await;
+            }
+        }
+    };
+    let all = async {
+        tokio::select! { heard = futures_util::future::join_all(late) => heard, () = asks => unreachable!() }
+    };
+    let heard = tokio::time::timeout(crate::clients::PATIENCE, all).await.expect("closes in time");
+    for (number, heard) in heard.iter().enumerate() {
+        let good_bye = heard.windows(4).any(|four| four[0] == 0x88 && four[2..] == 4004_u16.to_be_bytes());
+        assert!(good_bye, "{number}: {:?}", String::from_utf8_lossy(heard));
+    }
+    gateway.wait_for("/clients", 1).await;
+    let (_, metrics) = gateway.ops("/metrics").await;
+    assert!(metrics.contains("tidegate_gateway_closed_late_total 4"), "{metrics}");
 }
 
 #[tokio::test]
