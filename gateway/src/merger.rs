@@ -38,6 +38,9 @@ pub(crate) const TARGET_ITEMS_MAX: usize = 1_000;
 /// Bytes of one target that make it leave before its window ends.
 pub(crate) const TARGET_BYTES_MAX: usize = 64 * 1024;
 
+/// Places for so many targets are kept for the next window at the most: 16,384 × 200 B = 3.3 MB.
+const RESERVED_MAX: usize = 16_384;
+
 /// What an item costs beside its bytes, for the bound on the whole: item, part, passage, key.
 const ITEM_OVERHEAD: usize = 200;
 
@@ -292,7 +295,11 @@ impl Merger {
         self.early.clear();
         self.pending.clear();
         self.kept.clear();
-        for batch in std::mem::take(&mut self.batches).into_iter().flatten() {
+        let batches = std::mem::take(&mut self.batches);
+        due.batches.reserve(batches.len());
+        // As many again, probably: growing would move each some times.
+        self.batches.reserve(batches.len().min(RESERVED_MAX));
+        for batch in batches.into_iter().flatten() {
             if keep(&batch) {
                 self.pending.insert(batch.key(), self.batches.len());
                 self.kept.push(batch.key());

@@ -242,9 +242,15 @@ impl Tally {
         };
         *told = now;
         let items = self.parts.len() as u64;
-        self.counters.written.inc_by((now.written - before.written) * items);
-        self.counters.dropped_slow.inc_by((now.slow - before.slow) * items);
-        self.counters.dropped_gone.inc_by((now.gone - before.gone) * items);
+        for (counter, now, before) in [
+            (&self.counters.written, now.written, before.written),
+            (&self.counters.dropped_slow, now.slow, before.slow),
+            (&self.counters.dropped_gone, now.gone, before.gone),
+        ] {
+            if now > before {
+                counter.inc_by((now - before) * items);
+            }
+        }
         let matched = self.reached.load(Ordering::Acquire);
         for part in &self.parts {
             let matched_delta = if before.matched_known { 0 } else { matched as i64 - part.matched as i64 };

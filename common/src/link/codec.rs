@@ -94,7 +94,8 @@ impl Inbound {
         self.0.extend_from_slice(chunk);
     }
 
-    /// The next whole message; `None` until more comes. `Bytes` fields share the buffer's memory.
+    /// The next whole message; `None` until more comes. `Bytes` fields have memory of their own: what waits for
+    /// long keeps nothing of the buffer.
     ///
     /// # Errors
     /// [`Garbage`], after which nothing more can be read.
@@ -108,12 +109,11 @@ impl Inbound {
             if self.0.len() < prefix + length {
                 return Ok(None);
             }
-            self.0.advance(prefix);
-            if length == 0 {
-                continue;
+            let decoded = (length > 0).then(|| M::decode(&self.0[prefix..prefix + length]));
+            self.0.advance(prefix + length);
+            if let Some(decoded) = decoded {
+                return decoded.map(Some).map_err(|error| Garbage::Undecodable(error.to_string()));
             }
-            let message = self.0.split_to(length).freeze();
-            return M::decode(message).map(Some).map_err(|error| Garbage::Undecodable(error.to_string()));
         }
     }
 

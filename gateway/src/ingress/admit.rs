@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use common::link::message::{Delivery, Taken, To};
 use common::names::Kind;
 
@@ -15,6 +14,9 @@ use crate::pusher::Urgency;
 use crate::registry::Registry;
 use crate::tally::{Part, Passage};
 
+/// Memory for so many targets is kept for the next delivery: 24 B × 1,024 = 24 KiB a link.
+const TARGETS_KEPT_MAX: usize = 1_024;
+
 /// Deliveries of one chunk, on their way into the mergers together: one lock for all.
 #[derive(Default)]
 pub(super) struct Admitted {
@@ -23,6 +25,8 @@ pub(super) struct Admitted {
     taken: Vec<Taken>,
     unmatched: Vec<Arc<Passage>>,
     effort: Effort,
+    /// Memory for the targets of the next delivery.
+    targets: Vec<(u64, Target)>,
 }
 
 impl Admitted {
@@ -30,14 +34,14 @@ impl Admitted {
     pub(super) async fn admit(&mut self, delivery: Delivery, link: &Link) {
         let registry = &link.parts.registry;
         let app = delivery.app;
-        let targets = targets(&delivery, registry);
+        let mut targets = targets(&delivery, registry, std::mem::take(&mut self.targets));
         self.effort.spend(delivery.names.len()).await;
         // For `all` the application is the target itself; elsewhere it filters.
         let filter = Filter {
             app: if delivery.to == To::All as i32 { None } else { app },
             except: except(&delivery.except),
         };
-        let targets = matched(targets, &filter, registry, &mut self.effort).await;
+        matched(&mut targets, &filter, registry, &mut self.effort).await;
         link.parts.counters.deliveries.inc();
         let matched = targets.iter().map(|(matched, _)| matched).sum();
         self.taken.push(Taken { serial: delivery.serial, matched });
@@ -50,13 +54,15 @@ impl Admitted {
         }
         let ttl = (delivery.ttl_ms > 0).then(|| Duration::from_millis(delivery.ttl_ms));
         let expires = ttl.and_then(|ttl| Instant::now().checked_add(ttl));
-        let body = if targets.is_empty() { Bytes::new() } else { owned(&delivery.body) };
         let lane = if delivery.urgent { &mut self.urgent } else { &mut self.merged };
-        for (matched, target) in targets {
+        for (matched, target) in targets.drain(..) {
             let part = Part { passage: passage.clone(), matched };
             let key = (!delivery.key.is_empty()).then(|| delivery.key.clone());
-            let item = Item { body: body.clone(), key, expires, part };
+            let item = Item { body: delivery.body.clone(), key, expires, part };
             lane.push((target, filter.clone(), item));
+        }
+        if targets.capacity() <= TARGETS_KEPT_MAX {
+            self.targets = targets;
         }
     }
 
@@ -76,29 +82,23 @@ impl Admitted {
     }
 }
 
-/// The same bytes in memory of their own. A slice of what the link read keeps all of it in memory, tens of
-/// kilobytes, for as long as one small item of it waits; the merger would hold far more than it counts.
-fn owned(body: &Bytes) -> Bytes {
-    Bytes::copy_from_slice(body)
-}
-
-/// What a delivery names and this gateway holds.
-fn targets(delivery: &Delivery, registry: &Registry) -> Vec<Target> {
-    let named = |kind| {
-        let found = delivery.names.iter().filter_map(move |name| registry.directory.find(kind, name));
-        found.map(Target::Group).collect()
-    };
+/// What a delivery names and this gateway holds, in memory that is used again; how many connections each has is to be
+/// counted.
+fn targets(delivery: &Delivery, registry: &Registry, mut into: Vec<(u64, Target)>) -> Vec<(u64, Target)> {
+    let group = |kind, name: &str| registry.directory.find(kind, name).map(|group| (0, Target::Group(group)));
+    let mut named = |kind| into.extend(delivery.names.iter().filter_map(|name| group(kind, name)));
     match (To::try_from(delivery.to), delivery.app) {
-        (Ok(To::All), None) => vec![Target::All],
-        (Ok(To::All), Some(app)) => {
-            registry.directory.find(Kind::App, &app.to_string()).map(Target::Group).into_iter().collect()
-        }
+        (Ok(To::All), None) => into.push((0, Target::All)),
+        (Ok(To::All), Some(app)) => into.extend(group(Kind::App, &app.to_string())),
         (Ok(To::Rooms), _) => named(Kind::Room),
         (Ok(To::Users), _) => named(Kind::User),
-        (Ok(To::Clients), _) => delivery.clients.iter().map(|local| Target::Client(Local(*local))).collect(),
+        (Ok(To::Clients), _) => {
+            into.extend(delivery.clients.iter().map(|local| (0, Target::Client(Local(*local)))));
+        }
         // A target of a later release: nobody here is in it.
-        (Err(_), _) => Vec::new(),
+        (Err(_), _) => {}
     }
+    into
 }
 
 fn except(locals: &[u64]) -> Option<Arc<[Local]>> {
@@ -113,6 +113,7 @@ fn except(locals: &[u64]) -> Option<Arc<[Local]>> {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
     use common::link::codec::{Inbound, Outbound};
     use common::link::message::{Down, down};
 
@@ -130,10 +131,7 @@ mod tests {
         let mut kept = Vec::new();
         while let Some(Down { body: Some(down::Body::Delivery(delivery)) }) = inbound.next_message().unwrap()
         {
-            assert!(!delivery.body.is_unique(), "as it comes, it is a slice of what was read");
-            let body = owned(&delivery.body);
-            assert_eq!(body, delivery.body);
-            kept.push(body);
+            kept.push(delivery.body);
         }
         assert!(kept.len() == 100 && kept.iter().all(Bytes::is_unique));
     }

@@ -29,33 +29,29 @@ impl Effort {
     }
 }
 
-/// The targets that have somebody here, and how many connections that is.
+/// Counts how many connections each of the targets has here, and takes out those that have none.
 pub(super) async fn matched(
-    targets: Vec<Target>,
+    targets: &mut Vec<(u64, Target)>,
     filter: &Filter,
     registry: &Registry,
     effort: &mut Effort,
-) -> Vec<(u64, Target)> {
-    let left_out = left_out(&targets, filter, registry, effort).await;
-    let mut matched = Vec::with_capacity(targets.len());
-    for target in targets {
-        let count = match &target {
+) {
+    let left_out = left_out(targets, filter, registry, effort).await;
+    for (count, target) in targets.iter_mut() {
+        *count = match target {
             Target::Client(local) => {
                 let excepted =
                     filter.except.as_ref().is_some_and(|except| except.binary_search(local).is_ok());
                 u64::from(!excepted && registry.matches(*local, None, filter.app))
             }
             Target::All | Target::Group(_) => {
-                let whole = whole(&target, filter.app, registry, effort).await;
+                let whole = whole(target, filter.app, registry, effort).await;
                 whole.saturating_sub(left_out.get(&target.key()).copied().unwrap_or(0))
             }
         };
         effort.spend(1).await;
-        if count > 0 {
-            matched.push((count, target));
-        }
     }
-    matched
+    targets.retain(|(count, _)| *count > 0);
 }
 
 /// How many connections of the application a target has, whomever the delivery excepts.
@@ -77,13 +73,13 @@ async fn whole(target: &Target, app: Option<u32>, registry: &Registry, effort: &
 /// How many of the excepted connections are here, of the application, and in each target. The work is excepts ×
 /// memberships, of which a connection has few, and not excepts × targets.
 async fn left_out(
-    targets: &[Target],
+    targets: &[(u64, Target)],
     filter: &Filter,
     registry: &Registry,
     effort: &mut Effort,
 ) -> HashMap<Key, u64> {
     let Some(except) = &filter.except else { return HashMap::new() };
-    let wide = targets.iter().filter(|target| !matches!(target, Target::Client(_)));
+    let wide = targets.iter().map(|(_, target)| target).filter(|target| !matches!(target, Target::Client(_)));
     let mut left_out: HashMap<Key, u64> = wide.map(|target| (target.key(), 0)).collect();
     if left_out.is_empty() {
         return left_out;

@@ -63,7 +63,7 @@ impl Batch {
         };
         Self {
             target,
-            segments: VecDeque::new(),
+            segments: VecDeque::with_capacity(1),
             first: 0,
             keys: HashMap::new(),
             items: 0,
@@ -136,7 +136,8 @@ impl Batch {
             self.filters_cost += filter.cost();
             self.segments.push_back(Segment {
                 filter: filter.clone(),
-                items: Vec::new(),
+                // Of ten thousand targets each has one, mostly, and memory for four would not be in the cache.
+                items: Vec::with_capacity(1),
                 bytes: 0,
                 holes: 0,
             });

@@ -59,17 +59,15 @@ impl World {
     /// What the targets match, and how many turns it took.
     fn matched(&self, targets: &[Target], filter: &Filter) -> (Vec<(u64, Key)>, usize) {
         let mut effort = Effort::default();
-        let mut matched = pin!(matched(targets.to_vec(), filter, &self.registry, &mut effort));
+        let mut counted: Vec<_> = targets.iter().map(|target| (0, target.clone())).collect();
         let mut turns = 1;
-        loop {
-            match matched.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-                Poll::Pending => turns += 1,
-                Poll::Ready(matched) => {
-                    let keys = matched.into_iter().map(|(count, target)| (count, target.key()));
-                    return (keys.collect(), turns);
-                }
+        {
+            let mut matched = pin!(matched(&mut counted, filter, &self.registry, &mut effort));
+            while matched.as_mut().poll(&mut Context::from_waker(Waker::noop())) == Poll::Pending {
+                turns += 1;
             }
         }
+        (counted.into_iter().map(|(count, target)| (count, target.key())).collect(), turns)
     }
 }
 
