@@ -19,6 +19,11 @@ use crate::{Bench, Case};
 /// How often the end of a run is looked for: what is spent after it, up to this, counts too much.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
+/// A gateway that has written nothing for so long, after the last push, has written all: workers count at the end of
+/// each bucket, and take less for one.
+const QUIET: Duration = Duration::from_millis(100);
+const QUIET_TIME_MAX: Duration = Duration::from_secs(20);
+
 /// After the last greeting, before what idle clients cost is measured.
 const CALM: Duration = Duration::from_millis(300);
 
@@ -104,13 +109,32 @@ pub(crate) fn watch(gateway: &Node, generator: &mut Generator) -> Result<Cost, S
         end = (gateway.cpu_us()?, Instant::now());
         Ok(())
     })?;
+    let after = quiet(gateway, &mut end)?;
     let secs = (end.1 - busy_since).as_secs_f64();
     let faults = KernelCounters::now().since(kernel).faults();
-    let after = Marks::of(gateway)?;
     let [frames, items, writes, bytes] = std::array::from_fn(|at| after.0[at] - before.0[at]);
     let gross = end.0 - busy;
     let net = gross - idle * secs;
     Ok(Cost { net: net / frames, gross: gross / frames, frames, items, writes, bytes, secs, faults })
+}
+
+/// What a gateway has counted once it writes no more, and when it had ceased to: those whom its last frames are for
+/// may be others than those who say that all has arrived.
+fn quiet(gateway: &Node, end: &mut (f64, Instant)) -> Result<Marks, String> {
+    let mut marks = Marks::of(gateway)?;
+    let begun = Instant::now();
+    loop {
+        let now = (gateway.cpu_us()?, Instant::now());
+        pause(QUIET);
+        let after = Marks::of(gateway)?;
+        if after.0 == marks.0 {
+            return Ok(marks);
+        }
+        if begun.elapsed() > QUIET_TIME_MAX {
+            return Err("a gateway that was given no more does not cease to write".into());
+        }
+        (*end, marks) = (now, after);
+    }
 }
 
 impl Shape {
