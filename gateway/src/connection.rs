@@ -5,23 +5,21 @@
 //! task that exists just then empties it. What is sent before the hello waits there too.
 
 mod outbox;
+mod shared;
 
 use std::io::{self, IoSlice};
 use std::net::Shutdown;
-use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use common::client::CloseCode;
 use common::ids::ClientId;
-use common::tasks::Tasks;
 use parking_lot::{Mutex, MutexGuard};
 
 use crate::bucket::Local;
-use crate::counters::Counters;
 use crate::deflate::Window;
 use crate::directory::Group;
 use crate::frame;
@@ -29,43 +27,10 @@ use crate::settings::Slow;
 use crate::tally::{Outcome, Tally};
 use crate::transport::Transport;
 use outbox::{Outbox, Queue, Queued};
+pub(crate) use shared::Shared;
 
 /// Slices given to one `writev`; a connection due more frames than this gets another call.
 const SLICES_MAX: usize = 64;
-
-/// What all connections of a gateway share when they write.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    pub(crate) counters: Arc<Counters>,
-    pub(crate) tasks: Tasks,
-    pub(crate) outbox_bytes_max: usize,
-    pub(crate) slow: Slow,
-    pub(crate) started: Instant,
-    pub(crate) instance: common::ids::Instance,
-}
-
-impl Shared {
-    /// Whole seconds since the gateway started, counted from one: the clock of silence. Never zero, so that a time
-    /// that may not be there takes no more room.
-    pub(crate) fn seconds(&self) -> NonZeroU32 {
-        NonZeroU32::MIN.saturating_add(self.started.elapsed().as_secs() as u32)
-    }
-}
-
-#[cfg(test)]
-impl Shared {
-    /// What connections of a test share: counters of their own, and an outbox of 1,000 bytes.
-    pub(crate) fn test() -> Self {
-        Self {
-            counters: Arc::new(Counters::new(&common::metrics::Metrics::new("test"))),
-            tasks: Tasks::new(common::shutdown::Shutdown::new()),
-            outbox_bytes_max: 1000,
-            slow: Slow::Close,
-            started: Instant::now(),
-            instance: common::ids::Instance(1),
-        }
-    }
-}
 
 /// One frame for one connection: shared bytes, and where to count what becomes of it.
 #[derive(Debug, Clone)]

@@ -10,6 +10,8 @@
 //! departures, and a write that finds the count changed, under the lock that the reply to the command is written with,
 //! is looked up again. So the reply says the truth: nothing of the group follows it.
 
+mod totals;
+
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
@@ -17,14 +19,15 @@ use std::time::Instant;
 use common::names::Kind;
 
 use crate::bucket::{BUCKETS, Bucket, Local, Slot};
-use crate::connection::{Connection, Piece, Wrote};
+use crate::connection::{Connection, Piece};
 use crate::counters::Counters;
 use crate::deflate::{Compressor, Window};
 use crate::directory::Group;
 use crate::frame;
 use crate::merger::{Batch, Filter, Target};
 use crate::registry::{Registry, bits};
-use crate::tally::{Outcome, Tally};
+use crate::tally::Tally;
+use totals::Totals;
 
 /// Connections whose handles are taken under one lock.
 pub(super) const CHUNK: usize = 256;
@@ -352,49 +355,6 @@ impl Sweep {
     /// All connections have been passed: what became of each frame is told.
     pub(super) fn seal(&self) {
         self.frames.iter().filter_map(|frame| frame.piece.tally.as_ref()).for_each(|tally| tally.seal());
-    }
-}
-
-/// What one bucket's writes did, counted here first: a shared counter touched for each of a million writes
-/// would cost more than the counting.
-#[derive(Debug, Default)]
-struct Totals {
-    calls: u64,
-    bytes: u64,
-    frames: u64,
-    /// The frame last counted, and how often since.
-    run: Option<(u32, u64)>,
-}
-
-impl Totals {
-    fn add(&mut self, wrote: Wrote, indexes: &[u32], frames: &[Frame]) {
-        self.calls += u64::from(wrote.calls);
-        self.bytes += wrote.bytes as u64;
-        self.frames += wrote.whole as u64;
-        for index in &indexes[..wrote.whole] {
-            match &mut self.run {
-                Some((same, count)) if same == index => *count += 1,
-                _ => {
-                    self.flush(frames);
-                    self.run = Some((*index, 1));
-                }
-            }
-        }
-    }
-
-    fn flush(&mut self, frames: &[Frame]) {
-        if let Some((index, count)) = self.run.take()
-            && let Some(tally) = &frames[index as usize].piece.tally
-        {
-            tally.add(Outcome::Written, count);
-        }
-    }
-
-    fn end(mut self, frames: &[Frame], counters: &Counters) {
-        self.flush(frames);
-        counters.writes.inc_by(self.calls);
-        counters.write_bytes.inc_by(self.bytes);
-        counters.frames.inc_by(self.frames);
     }
 }
 
