@@ -1,5 +1,6 @@
 //! The command line: which commands there are, and where the settings of a node come from.
 
+mod admission;
 mod check_config;
 mod completions;
 mod config;
@@ -11,6 +12,7 @@ mod logic;
 mod node;
 mod push;
 mod tail;
+mod token;
 mod values;
 
 use clap::{Parser, Subcommand};
@@ -58,6 +60,8 @@ pub(crate) enum Command {
     Push(Box<push::Args>),
     /// Connect as a client and print what arrives
     Tail(Box<tail::Args>),
+    /// Sign a client token
+    Token(Box<token::Args>),
     /// Say what is wrong with a configuration, or what would hold
     CheckConfig(check_config::Args),
     /// Say what this machine allows, and what to change
@@ -78,6 +82,7 @@ impl Command {
             Self::Logic(args) => args.run(),
             Self::Push(args) => args.run(),
             Self::Tail(args) => args.run(),
+            Self::Token(args) => args.run(),
             Self::CheckConfig(args) => args.run(),
             Self::Doctor(args) => args.run(),
             Self::Completions(args) => args.run(),

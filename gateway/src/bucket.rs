@@ -7,6 +7,7 @@ use common::names::Kind;
 use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
 
+use crate::admission::Rights;
 use crate::connection::Connection;
 use crate::directory::Group;
 
@@ -57,6 +58,8 @@ pub(crate) struct Slot {
     generation: u32,
     /// The connection's application; 0: none.
     pub(crate) app: u32,
+    /// What its token allows the client, if it came with one.
+    pub(crate) rights: Option<Arc<Rights>>,
     pub(crate) memberships: Vec<Membership>,
 }
 
@@ -223,6 +226,7 @@ impl Bucket {
     pub(crate) fn remove(&mut self, local: Local) -> Option<Arc<Connection>> {
         let slot = self.slot_mut(local)?;
         slot.memberships = Vec::new();
+        slot.rights = None;
         let connection = slot.connection.take();
         self.free.push(local.slot());
         connection

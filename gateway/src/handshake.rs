@@ -6,6 +6,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use common::client::CloseCode;
@@ -20,6 +21,7 @@ use hyper::body::{Body, Incoming};
 use parking_lot::Mutex;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
+use crate::admission::{self, Admission, Claimed, Rights};
 use crate::deflate::{Window, negotiate};
 use crate::node::Parts;
 use crate::registry::Identity;
@@ -31,6 +33,8 @@ const LIBRARY: &str = include_str!("../client/tidegate.js");
 #[derive(Debug)]
 pub(crate) struct Ticket {
     pub(crate) identity: Identity,
+    /// What its token allows, if it has one.
+    pub(crate) rights: Option<Arc<Rights>>,
     pub(crate) rooms: Vec<String>,
     /// How it may be sent compressed frames, and may send them; `None`: not at all.
     pub(crate) deflate: Option<Window>,
@@ -71,8 +75,10 @@ impl Handshake {
 
     fn upgrade(&self, request: &Request<Incoming>) -> Result<Answer, Answered> {
         let key = check(request)?;
-        let mut ticket = ticket(request.uri().query().unwrap_or(""), self.parts.settings.open);
-        let offers = request.headers().get_all(header::SEC_WEBSOCKET_EXTENSIONS).iter();
+        let headers = request.headers();
+        let mut ticket = ticket(request.uri().query().unwrap_or(""), headers, &self.parts.settings.admission);
+        let protocol = admission::subprotocol(headers);
+        let offers = headers.get_all(header::SEC_WEBSOCKET_EXTENSIONS).iter();
         let agreed =
             negotiate(offers.map(HeaderValue::as_bytes).filter(|_| self.parts.settings.deflate_level > 0));
         ticket.deflate = agreed.map(|agreed| agreed.window);
@@ -84,6 +90,9 @@ impl Handshake {
         headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
         let accept = HeaderValue::from_str(&derive_accept_key(&key)).expect("base64 is a header value");
         headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
+        if let Some(protocol) = protocol {
+            headers.insert(header::SEC_WEBSOCKET_PROTOCOL, protocol);
+        }
         if let Some(agreed) = agreed {
             self.parts.counters.deflate.handshakes.inc();
             headers.insert(header::SEC_WEBSOCKET_EXTENSIONS, agreed.answer());
@@ -179,31 +188,24 @@ fn names_token(headers: &HeaderMap, name: &header::HeaderName, token: &str) -> b
         .any(|word| word.trim().eq_ignore_ascii_case(token))
 }
 
-/// Reads the query of a handshake. What is wrong with it is said after the upgrade.
-fn ticket(query: &str, open: bool) -> Ticket {
-    let mut identity = Identity::default();
+/// Reads what a handshake asks for. What is wrong with it is said after the upgrade.
+fn ticket(query: &str, headers: &HeaderMap, admission: &Admission) -> Ticket {
+    let mut claimed = Claimed::default();
     let mut rooms = Vec::new();
     let mut refused = None;
     let mut refuse = |code, words: String| _ = refused.get_or_insert((code, words));
-    if !open {
-        refuse(CloseCode::BadToken, "a token is needed here".into());
-    }
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {
         match &*name {
             "room" | "userId" => match names::check(&value) {
                 Err(error) => refuse(CloseCode::BadMessage, format!("{name} {error}")),
                 Ok(()) if name == "room" => rooms.push(value.into_owned()),
-                Ok(()) => identity.user = Some(value.into_owned()),
+                Ok(()) => claimed.user = Some(value.into_owned()),
             },
             "appId" => match value.parse() {
-                Ok(app) if app > 0 => identity.app = Some(app),
+                Ok(app) if app > 0 => claimed.app = Some(app),
                 _ => refuse(CloseCode::BadMessage, "appId is a number from 1 to 4294967295".into()),
             },
-            // Passed over, it would look as if it had been checked.
-            "token" => refuse(
-                CloseCode::BadToken,
-                "this gateway takes no tokens: it has no key to check them".into(),
-            ),
+            "token" => claimed.token = Some(value.into_owned()),
             _ => {}
         }
     }
@@ -213,7 +215,18 @@ fn ticket(query: &str, open: bool) -> Ticket {
         refuse(CloseCode::TooManyRooms, format!("{} rooms; at most {ROOMS_PER_CLIENT_MAX}", rooms.len()));
         rooms.clear();
     }
-    Ticket { identity, rooms, deflate: None, refused }
+    claimed.token = claimed.token.or_else(|| admission::token_of(headers));
+    let admitted = admission.check_origin(headers).and_then(|()| admission.admit(claimed, SystemTime::now()));
+    let (identity, rights) = admitted.unwrap_or_else(|(code, words)| {
+        refuse(code, words);
+        Default::default()
+    });
+    for room in &rooms {
+        if let Err(words) = admission.may_join(room, &identity, rights.as_deref()) {
+            refuse(CloseCode::BadToken, words);
+        }
+    }
+    Ticket { identity, rights, rooms, deflate: None, refused }
 }
 
 fn library(request: &Request<Incoming>) -> Result<Answer, Answered> {
@@ -229,6 +242,10 @@ fn library(request: &Request<Incoming>) -> Result<Answer, Answered> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn ticket(query: &str, open: bool) -> Ticket {
+        super::ticket(query, &HeaderMap::new(), &Admission { open, ..Admission::default() })
+    }
 
     #[test]
     fn a_query_says_who_and_where() {

@@ -1,11 +1,11 @@
 //! Heartbeats without a timer per connection: one thread passes all connections, evenly spread over time.
 //!
 //! Each period is cut into steps; a step visits one part of one bucket. A visit closes who was silent for too
-//! long, or does not end a message, and cuts who does not answer a close; every fourth visit also pings, so a client is pinged once a
-//! period and its silence is noticed within a quarter of one.
+//! long, does not end a message, or whose token is over, and cuts who does not answer a close; every fourth visit
+//! also pings, so a client is pinged once a period and its silence is noticed within a quarter of one.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use common::client::CloseCode;
 use parking_lot::{Condvar, Mutex};
@@ -37,6 +37,8 @@ pub(crate) struct Times {
     pub(crate) silence_max: Duration,
     /// And so is who begins a message and does not end it.
     pub(crate) message_time_max: Duration,
+    /// And who has a token that is over.
+    pub(crate) tokens: bool,
 }
 
 /// The thread's switch.
@@ -62,6 +64,15 @@ impl Heartbeat {
             let (visit, place) = (step / (PARTS * BUCKETS), step % (PARTS * BUCKETS));
             let (bucket, part) = (place % BUCKETS, place / BUCKETS);
             let size = registry.slots(bucket).div_ceil(PARTS);
+            if times.tokens {
+                registry.gather_over(
+                    bucket,
+                    part * size..(part + 1) * size,
+                    SystemTime::now(),
+                    &mut connections,
+                );
+                connections.drain(..).for_each(|connection| end_token(&connection, counters));
+            }
             registry.gather(bucket, part * size..(part + 1) * size, &mut connections);
             // A quarter of the parts at each visit, and never the same quarter of neighbours: even in time.
             let pings = (bucket + part) % VISITS == visit;
@@ -84,6 +95,14 @@ impl Heartbeat {
     pub(crate) fn end(&self) {
         *self.ended.lock() = true;
         self.wake.notify_all();
+    }
+}
+
+/// Closes a client whose token is over, unless it is being closed.
+fn end_token(connection: &Arc<Connection>, counters: &Counters) {
+    if connection.closing_for().is_none() {
+        counters.closed_expired.inc();
+        connection.close(CloseCode::BadToken, "the token has expired: connect with a new one");
     }
 }
 

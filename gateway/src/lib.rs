@@ -8,6 +8,7 @@
 //! ```
 
 mod accept;
+mod admission;
 mod announce;
 mod bucket;
 mod connection;
@@ -32,6 +33,7 @@ mod status;
 mod tally;
 mod transport;
 
+pub use admission::Admission;
 #[doc(hidden)]
 pub use deflate::bench as deflate_bench;
 pub use node::{Ended, Fallen, Node};

@@ -138,9 +138,13 @@ impl Node {
             let (heartbeat, parts) = (heartbeat.clone(), parts.clone());
             tasks.essential_thread("heartbeat", move || {
                 let Settings { heartbeat: period, silence_max, message_time_max, .. } = parts.settings;
-                let times = Times { period, silence_max, message_time_max };
+                let tokens = parts.settings.wants_tokens();
+                let times = Times { period, silence_max, message_time_max, tokens };
                 heartbeat.run(&parts.registry, &parts.counters, times);
             });
+        }
+        if let Some(keys) = &parts.settings.admission.tokens {
+            tasks.essential("token keys", keys.clone().follow(shutdown.clone()));
         }
         let status = Arc::new(Status::new(parts.clone()));
         tasks.essential("ops port", ops::serve(self.ops, metrics, status, tasks.clone(), shutdown.clone()));

@@ -5,11 +5,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::time::SystemTime;
 
 use common::limits::ROOMS_PER_CLIENT_MAX;
 use common::names::Kind;
 use parking_lot::RwLock;
 
+use crate::admission::{Admitted, Rights};
 use crate::bucket::{BUCKETS, Bucket, Local, Slot};
 use crate::connection::Connection;
 use crate::directory::{Directory, Group};
@@ -171,6 +173,21 @@ impl Registry {
         left
     }
 
+    /// Leaves the rooms that it may not be in; which they were.
+    pub(crate) fn leave_unless(&self, local: Local, may: impl Fn(&str) -> bool) -> Vec<String> {
+        let mut bucket = self.bucket(local.bucket()).write();
+        let Some(slot) = bucket.slot(local) else { return Vec::new() };
+        let rooms = slot.groups(Kind::Room).map(|group| group.name.to_string());
+        let left: Vec<_> = rooms.filter(|room| !may(room)).collect();
+        if !left.is_empty() {
+            let exited = self.exit(&mut bucket, local, |group| {
+                group.kind == Kind::Room && left.iter().any(|room| **room == *group.name)
+            });
+            self.places[local.bucket()].departs(exited);
+        }
+        left
+    }
+
     /// Makes a connection another user's or another application's; rooms stay.
     pub(crate) fn bind(&self, local: Local, identity: &Identity) {
         let mut bucket = self.bucket(local.bucket()).write();
@@ -186,6 +203,38 @@ impl Registry {
         });
         self.places[local.bucket()].departs(left || is_another);
         self.enter_identity(&mut bucket, local, identity);
+    }
+
+    /// Notes what a connection's token allows it.
+    pub(crate) fn allow(&self, local: Local, rights: Arc<Rights>) {
+        if let Some(slot) = self.bucket(local.bucket()).write().slot_mut(local) {
+            slot.rights = Some(rights);
+        }
+    }
+
+    /// Who a connection is and what its token allows it.
+    pub(crate) fn rights(&self, local: Local) -> Option<Admitted> {
+        self.look(local, |slot| {
+            let user = slot.groups(Kind::User).next().map(|group| group.name.to_string());
+            let app = Some(slot.app).filter(|app| *app > 0);
+            (Identity { user, app }, slot.rights.clone())
+        })
+    }
+
+    /// The connections of one bucket in a range of slots whose token is over.
+    pub(crate) fn gather_over(
+        &self,
+        number: usize,
+        slots: std::ops::Range<usize>,
+        now: SystemTime,
+        into: &mut Vec<Arc<Connection>>,
+    ) {
+        let bucket = self.bucket(number).read();
+        let end = slots.end.min(bucket.slots.len());
+        let range = bucket.slots.get(slots.start.min(end)..end).unwrap_or_default();
+        let over =
+            range.iter().filter(|slot| slot.rights.as_ref().is_some_and(|rights| rights.are_over(now)));
+        into.extend(over.filter_map(|slot| slot.connection.clone()));
     }
 
     /// How many members of a group in one bucket belong to an application, and how many there are: counted, since

@@ -92,7 +92,7 @@ pub(crate) async fn begin_on(
     parts: Arc<Parts>,
     place: OwnedSemaphorePermit,
 ) -> Session {
-    let Ticket { identity, rooms, deflate, refused } = ticket;
+    let Ticket { identity, rights, rooms, deflate, refused } = ticket;
     let shaken = Shaken { transport, answer, deflate };
     // One who is refused is in no room and is no user: only what goes to all may reach it, and its outbox is
     // closed to that.
@@ -103,6 +103,9 @@ pub(crate) async fn begin_on(
         parts.counters.closed_bad.inc();
         registration.connection.close(code, &words);
     } else {
+        if let Some(rights) = rights {
+            parts.registry.allow(registration.connection.local, rights);
+        }
         if !parts.routes.settled().await {
             parts.counters.routes_unsettled.inc();
         }
@@ -272,6 +275,6 @@ mod tests {
     fn an_idle_client_stays_small() {
         assert_eq!(size_of::<Session>(), 72, "the task of a session");
         assert_eq!(size_of::<Connection>(), 80, "96 with its counts, a size that the allocator has");
-        assert_eq!(size_of::<crate::bucket::Slot>(), 40);
+        assert_eq!(size_of::<crate::bucket::Slot>(), 48);
     }
 }

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use common::link::secret::Secret;
 
+use crate::admission::Admission;
+
 /// What happens to a client whose outbox is full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Slow {
@@ -51,8 +53,8 @@ pub struct Settings {
     pub window_mode: WindowMode,
     /// Over how long a drain spreads the good-byes.
     pub drain: Duration,
-    /// Whether `userId`, `appId` and `room` of a handshake are believed without a token.
-    pub open: bool,
+    /// Who may come, as whom, and into which rooms.
+    pub admission: Admission,
     /// What happens to a slow consumer.
     pub slow: Slow,
     /// How often each client is pinged.
@@ -94,7 +96,7 @@ impl Default for Settings {
             window: Duration::from_secs(1),
             window_mode: WindowMode::Trailing,
             drain: Duration::from_secs(30),
-            open: false,
+            admission: Admission::default(),
             slow: Slow::Close,
             heartbeat: Duration::from_secs(25),
             silence_max: Duration::from_secs(60),

@@ -1,6 +1,7 @@
 //! The HTTP/1 API: which path is whose. Every error is a problem (RFC 9457).
 
 mod announce;
+mod auth;
 pub(crate) mod gateways;
 mod ledger;
 mod page;
@@ -10,6 +11,7 @@ mod query;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use common::fresh::Fresh;
 use common::http1::{Answer, Handler, method_not_allowed, not_found, ok};
 use common::link::secret::Secret;
 use common::problem::Problem;
@@ -23,7 +25,9 @@ use serde::Serialize;
 use crate::counters::Counters;
 use crate::fleet::Fleet;
 use crate::idempotency::Answers;
+use crate::keys::Keys;
 use crate::publish::Publisher;
+use crate::settings::Settings;
 
 /// Answers calls. Clones share everything.
 #[derive(Clone)]
@@ -34,6 +38,7 @@ struct Parts {
     fleet: Arc<Fleet>,
     counters: Counters,
     secret: Option<Secret>,
+    keys: Option<Arc<Fresh<Keys>>>,
     answers: Mutex<Answers<push::Kept>>,
     tasks: Tasks,
 }
@@ -44,10 +49,11 @@ impl Api {
         publisher: Arc<Publisher>,
         fleet: Arc<Fleet>,
         counters: Counters,
-        secret: Option<Secret>,
+        settings: &Settings,
         tasks: Tasks,
     ) -> Self {
-        Self(Arc::new(Parts { publisher, fleet, counters, secret, answers: Mutex::default(), tasks }))
+        let (secret, keys) = (settings.link_secret.clone(), settings.api_keys.clone());
+        Self(Arc::new(Parts { publisher, fleet, counters, secret, keys, answers: Mutex::default(), tasks }))
     }
 
     /// The head is borrowed by all that follows: it is large, and each future that takes it holds it twice.
@@ -94,7 +100,12 @@ impl Handler for Api {
         let (head, body) = request.into_parts();
         async move {
             // Boxed apart: glibc takes what is over 1,032 B out of its slow path, and that was 5 % of a push.
-            match Box::pin(self.route(&head, body, peer)).await {
+            let keys = self.0.keys.as_ref().map(|keys| keys.now());
+            let answered = match auth::check(keys.as_deref(), &head) {
+                Ok(()) => Box::pin(self.route(&head, body, peer)).await,
+                Err(refused) => Err(refused),
+            };
+            match answered {
                 Ok(answer) => answer,
                 Err(problem) => problem.response(request_id),
             }

@@ -9,6 +9,7 @@ mod api;
 mod counters;
 mod fleet;
 mod idempotency;
+mod keys;
 mod ledger;
 mod link;
 mod node;
@@ -18,5 +19,6 @@ mod roster;
 mod routing;
 mod settings;
 
+pub use keys::{Keys, Scope};
 pub use node::{Ended, Fallen, Node};
 pub use settings::Settings;

@@ -124,7 +124,10 @@ impl Node {
         });
         let served = ops::serve(self.ops, metrics, status, tasks.clone(), shutdown.clone());
         tasks.essential("ops", served);
-        let api = Api::new(publisher, fleet.clone(), counters, settings.link_secret.clone(), calls.clone());
+        if let Some(keys) = &settings.api_keys {
+            tasks.essential("api keys", keys.clone().follow(shutdown.clone()));
+        }
+        let api = Api::new(publisher, fleet.clone(), counters, &settings, calls.clone());
         let served = http1::serve(self.api, api, calls.clone(), shutdown.clone(), settings.connections_max);
         tasks.essential("api", served);
         let fallen = tokio::select! {

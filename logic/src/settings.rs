@@ -1,9 +1,13 @@
 //! What can be set on a logic node, and what it is when nobody sets it.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
+use common::fresh::Fresh;
 use common::link::secret::Secret;
+
+use crate::keys::Keys;
 
 /// What a logic node needs to know. Made by the program, checked there.
 #[derive(Debug, Clone)]
@@ -20,6 +24,8 @@ pub struct Settings {
     pub gateway_dns: Vec<String>,
     /// What proves to a gateway that we are logic, and to us that an announcement is a gateway's.
     pub link_secret: Option<Secret>,
+    /// Who may call the API; `None`: anyone.
+    pub api_keys: Option<Arc<Fresh<Keys>>>,
     /// How long ending may take: requests in progress, then the queues of the links.
     pub drain: Duration,
     /// A gateway that has not taken a delivery after this long counts as failed for its push.
@@ -43,6 +49,7 @@ impl Default for Settings {
             gateways: Vec::new(),
             gateway_dns: Vec::new(),
             link_secret: None,
+            api_keys: None,
             drain: Duration::from_secs(30),
             ack_time_max: Duration::from_secs(1),
             link_silence_max: Duration::from_millis(2500),

@@ -84,7 +84,11 @@ fn shown(role: &str, matches: &ArgMatches) -> String {
     for (long, arg) in keys(&command) {
         let id = arg.get_id().as_str();
         let Some(raw) = matches.get_raw(id) else { continue };
-        let values: Vec<_> = raw.map(|value| format!("{:?}", value.to_string_lossy())).collect();
+        // What is shown may be pasted somewhere: a key does not go with it.
+        let values: Vec<_> = match long {
+            "api-key" => vec!["\"…\"".to_owned()],
+            _ => raw.map(|value| format!("{:?}", value.to_string_lossy())).collect(),
+        };
         let value = match &values[..] {
             [one] if matches!(one.as_str(), "\"true\"" | "\"false\"") => one.trim_matches('"').to_owned(),
             [one] if !matches!(arg.get_action(), clap::ArgAction::Append) => one.clone(),

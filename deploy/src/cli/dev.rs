@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use clap::builder::BoolishValueParser;
 
+use super::admission::Admission;
 use super::gateway::Flow;
 use super::node::{self, Common};
 use super::values;
@@ -57,6 +58,8 @@ pub(crate) struct Args {
           hide_possible_values = true, value_name = "BOOL", value_parser = BoolishValueParser::new())]
     insecure: bool,
     #[command(flatten)]
+    admission: Admission,
+    #[command(flatten)]
     flow: Flow,
     #[command(flatten)]
     common: Common,
@@ -87,6 +90,7 @@ impl Args {
                 "--heartbeat must be shorter than 60s, or clients are closed before they are pinged",
             ));
         }
+        let admission = self.admission.read(true)?;
         let mut gateways = Vec::new();
         for number in 1..=self.gateways {
             let mut settings = ::gateway::Settings {
@@ -95,7 +99,7 @@ impl Args {
                 // The link is nobody's business but ours, whatever --listen-host says.
                 ingress: self.at(Ipv4Addr::LOCALHOST.into(), number, LINK)?,
                 ops: self.at(self.listen_host, number, OPS)?,
-                open: true,
+                admission: admission.clone(),
                 ..Default::default()
             };
             self.flow.apply(&mut settings);

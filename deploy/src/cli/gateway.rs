@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::ValueEnum;
 use clap::builder::BoolishValueParser;
 
+use super::admission::Admission;
 use super::node::{self, Common};
 use super::values;
 use crate::failure::Failure;
@@ -44,7 +45,7 @@ pub(crate) struct Args {
     /// File with the secret that logic nodes must prove (16 bytes of visible ASCII or more)
     #[arg(long, env = "TIDEGATE_LINK_SECRET_FILE", hide_env_values = true, value_name = "FILE")]
     link_secret_file: Option<PathBuf>,
-    /// Start without a link secret, and believe what clients say of themselves
+    /// Start without a link secret, or without keys: then clients are believed whoever they say they are
     #[arg(long, env = "TIDEGATE_INSECURE", hide_env_values = true, num_args = 0..=1, require_equals = true,
           default_value = "false", default_missing_value = "true", hide_default_value = true,
           hide_possible_values = true, value_name = "BOOL", value_parser = BoolishValueParser::new())]
@@ -52,6 +53,8 @@ pub(crate) struct Args {
     /// Client connections at a time [default: what the descriptors allow, at most 1000000]
     #[arg(long, env = "TIDEGATE_MAX_CONNECTIONS", hide_env_values = true, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     max_connections: Option<u32>,
+    #[command(flatten)]
+    admission: Admission,
     #[command(flatten)]
     flow: Flow,
     /// Bytes that may wait for one client
@@ -156,11 +159,11 @@ impl Args {
                  or --insecure on a network that you trust",
             ));
         }
-        if !self.insecure {
+        if !self.admission.has_keys() && !self.insecure {
             return Err(Failure::config(
-                "this release checks no client tokens yet, so a gateway cannot know who its clients are and would refuse \
-                 them all.\nStart it with --insecure, which believes what clients say of themselves; a link secret that is \
-                 given is demanded all the same",
+                "a gateway without keys for tokens cannot know who its clients are, so it does not start.\n\
+                 Give it --token-key-file FILE (a public key, JSON Web Keys, or a secret; tidegate token --help),\n\
+                 or --insecure, which believes what clients say of themselves",
             ));
         }
         if self.silence <= self.flow.heartbeat {
@@ -176,7 +179,7 @@ impl Args {
             advertise: self.advertise.clone(),
             announce: self.announce.clone(),
             link_secret,
-            open: self.insecure,
+            admission: self.admission.read(self.insecure)?,
             outbox_bytes_max: self.outbox,
             merger_bytes_max: self.merger_bytes,
             send_buffer_bytes: self.send_buffer,
@@ -204,9 +207,14 @@ impl Args {
         self.common.start_logging()?;
         self.common.watch_stdin()?;
         if self.insecure {
-            node::warn_insecure(
-                "anyone may drive this gateway, and its clients are believed whoever they say they are",
-            );
+            match (settings.link_secret.is_some(), self.admission.has_keys()) {
+                (false, false) => node::warn_insecure(
+                    "anyone may drive this gateway, and its clients are believed whoever they say they are",
+                ),
+                (true, false) => node::warn_insecure("clients are believed whoever they say they are"),
+                (false, true) => node::warn_insecure("anyone may drive this gateway"),
+                (true, true) => tracing::warn!("--insecure opens nothing: there are a link secret and keys"),
+            }
         }
         let descriptors = nodes::raise_descriptors();
         let fit = descriptors.connections();
@@ -246,7 +254,10 @@ mod tests {
     fn the_defaults_of_the_flags_are_those_of_a_gateway() {
         let cli = Cli::parse_from(["tidegate", "gateway", "--insecure", "--name=gateway"]);
         let Command::Gateway(args) = cli.command else { panic!("not a gateway") };
-        let mut expected = ::gateway::Settings { open: true, ..Default::default() };
+        let mut expected = ::gateway::Settings {
+            admission: ::gateway::Admission { open: true, ..Default::default() },
+            ..Default::default()
+        };
         expected.name = "gateway".into();
         assert_eq!(format!("{:?}", args.settings().unwrap()), format!("{expected:?}"));
     }

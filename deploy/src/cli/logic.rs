@@ -2,9 +2,12 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+use ::logic::Keys;
 use clap::builder::BoolishValueParser;
+use common::fresh::Fresh;
 
 use super::node::{self, Common};
 use super::values;
@@ -42,7 +45,20 @@ pub(crate) struct Args {
     /// File with the secret of the link (16 bytes of visible ASCII or more)
     #[arg(long, env = "TIDEGATE_LINK_SECRET_FILE", hide_env_values = true, value_name = "FILE")]
     link_secret_file: Option<PathBuf>,
-    /// Start with an API that anyone may call; needed until there are API keys
+    /// File with API keys: one a line, or [[key]] tables with name, scopes (push, read, manage) and key (repeatable;
+    /// read again when it changes)
+    #[arg(
+        long,
+        env = "TIDEGATE_API_KEY_FILE",
+        hide_env_values = true,
+        value_name = "FILE",
+        value_delimiter = ','
+    )]
+    api_key_file: Vec<PathBuf>,
+    /// An API key that may everything; better in the variable than on a command line, which others can read
+    #[arg(long, env = "TIDEGATE_API_KEY", hide_env_values = true, value_name = "KEY", value_delimiter = ',')]
+    api_key: Vec<String>,
+    /// Start without API keys: anyone may call
     #[arg(long, env = "TIDEGATE_INSECURE", hide_env_values = true, num_args = 0..=1, require_equals = true,
           default_value = "false", default_missing_value = "true", hide_default_value = true,
           hide_possible_values = true, value_name = "BOOL", value_parser = BoolishValueParser::new())]
@@ -75,11 +91,17 @@ impl Args {
     /// What cannot be (78).
     pub(super) fn settings(&self) -> Result<::logic::Settings, Failure> {
         let link_secret = node::secret(self.link_secret_file.as_deref())?;
-        if !self.insecure {
+        let api_keys = self.keys().map_err(Failure::config)?;
+        if api_keys.is_none() && !self.insecure {
             return Err(Failure::config(
-                "this release has no API keys yet, so the API of a logic node is open to whoever reaches it,\n\
-                 and it starts only when that is said: give it --insecure, and keep --listen on a network that you trust.\n\
-                 --link-secret-file protects its links to the gateways already",
+                "a logic node without API keys would let anyone push, so it does not start.\n\
+                 Give it --api-key-file FILE (make a key with: openssl rand -hex 32 > FILE), or --insecure on a network that you trust",
+            ));
+        }
+        if link_secret.is_none() && !self.insecure {
+            return Err(Failure::config(
+                "a logic node without a link secret cannot prove to gateways that it may drive them, so it does not start.\n\
+                 Give it --link-secret-file FILE, the same as the gateways', or --insecure on a network that you trust",
             ));
         }
         // The one engine there is has no settings.
@@ -91,9 +113,36 @@ impl Args {
             gateways: self.gateway.clone(),
             gateway_dns: self.gateway_dns.clone(),
             link_secret,
+            api_keys,
             drain: self.drain,
             ..Default::default()
         })
+    }
+
+    fn keys(&self) -> Result<Option<Arc<Fresh<Keys>>>, String> {
+        if self.api_key_file.is_empty() && self.api_key.is_empty() {
+            return Ok(None);
+        }
+        let (files, given) = (self.api_key_file.clone(), self.api_key.join("\n"));
+        let read = {
+            let files = files.clone();
+            move || {
+                let mut keys = Keys::default();
+                if !given.is_empty() {
+                    keys.extend(
+                        Keys::parse(&given).map_err(|why| format!("--api-key (TIDEGATE_API_KEY): {why}"))?,
+                    );
+                }
+                for file in &files {
+                    let say =
+                        |why: &dyn std::fmt::Display| format!("--api-key-file {}: {why}", file.display());
+                    let text = std::fs::read_to_string(file).map_err(|error| say(&error))?;
+                    keys.extend(Keys::parse(&text).map_err(|why| say(&why))?);
+                }
+                Ok(keys)
+            }
+        };
+        Fresh::load("API keys", files, read).map(Some)
     }
 
     /// Runs the node to its end.
@@ -104,12 +153,16 @@ impl Args {
         let settings = self.settings()?;
         self.common.start_logging()?;
         self.common.watch_stdin()?;
-        let open = if settings.link_secret.is_some() {
-            "anyone may push through its API"
-        } else {
-            "anyone may push through its API, and it proves nothing to its gateways"
-        };
-        node::warn_insecure(open);
+        if self.insecure {
+            match (settings.api_keys.is_some(), settings.link_secret.is_some()) {
+                (false, true) => node::warn_insecure("anyone may push through its API"),
+                (false, false) => node::warn_insecure(
+                    "anyone may push through its API, and it proves nothing to its gateways",
+                ),
+                (true, false) => node::warn_insecure("it proves nothing to its gateways"),
+                (true, true) => tracing::warn!("--insecure opens nothing: there are keys and a link secret"),
+            }
+        }
         let descriptors = nodes::raise_descriptors();
         nodes::on_runtime(Box::pin(serve(settings, descriptors.limit)))
     }

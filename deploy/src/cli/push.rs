@@ -1,6 +1,7 @@
 //! `tidegate push`: one push from a shell.
 
 use std::io::Read;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -64,6 +65,9 @@ pub(crate) struct Args {
     /// Say who would be reached, and send nothing
     #[arg(long)]
     dry_run: bool,
+    /// File with an API key, or the key in the variable TIDEGATE_API_KEY
+    #[arg(long, env = "TIDEGATE_API_KEY_FILE", hide_env_values = true, value_name = "FILE")]
+    api_key_file: Option<PathBuf>,
     /// A logic node
     #[arg(long, env = "TIDEGATE_URL", hide_env_values = true, default_value = "http://127.0.0.1:7100")]
     url: String,
@@ -169,6 +173,21 @@ impl Args {
         nodes::on_runtime(self.send(body))
     }
 
+    /// The first key of the file, or that of the environment.
+    fn api_key(&self) -> Result<Option<String>, Failure> {
+        let Some(file) = &self.api_key_file else { return Ok(std::env::var("TIDEGATE_API_KEY").ok()) };
+        let say = |why: &dyn std::fmt::Display| {
+            Failure::config(format!("--api-key-file {}: {why}", file.display()))
+        };
+        let text = std::fs::read_to_string(file).map_err(|error| say(&error))?;
+        ::logic::Keys::parse(&text).map_err(|why| say(&why))?;
+        let first = text.lines().map(str::trim_end).find(|line| !line.is_empty() && !line.starts_with('#'));
+        match first {
+            Some(key) if !key.starts_with('[') => Ok(Some(key.to_owned())),
+            _ => Err(say(&"it holds tables of keys; this needs a file with one key alone")),
+        }
+    }
+
     fn body<'a>(&'a self, data: &'a RawValue) -> Body<'a> {
         Body {
             to: self.to.target(),
@@ -194,9 +213,12 @@ impl Args {
         if let Some(key) = &self.idempotency_key {
             request = request.header("idempotency-key", key);
         }
+        if let Some(key) = self.api_key()? {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {key}"));
+        }
         let request = request
             .body(Full::new(Bytes::from(body)))
-            .map_err(|error| Failure::usage(format!("--idempotency-key: {error}")))?;
+            .map_err(|error| Failure::usage(format!("--idempotency-key or key: {error}")))?;
         let time_max = if self.wait == Wait::Written { WRITTEN_TIME_MAX } else { ANSWER_TIME_MAX };
         let (status, answer) = web::call(&address, request, time_max).await.map_err(|no_answer| {
             Failure::unavailable(format!("push: {no_answer}. Is a logic node there? --url says where"))

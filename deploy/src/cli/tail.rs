@@ -11,6 +11,7 @@ use futures_util::{SinkExt, StreamExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::{self, Message, protocol::WebSocketConfig};
 
 use super::values;
@@ -49,6 +50,9 @@ pub(crate) struct Args {
     /// Be a connection of this application
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     app_id: Option<u32>,
+    /// A client token, where the gateway wants one (tidegate token makes one)
+    #[arg(long, env = "TIDEGATE_TOKEN", hide_env_values = true, value_name = "JWT")]
+    token: Option<String>,
     /// A gateway
     #[arg(long, default_value = "ws://127.0.0.1:7200")]
     url: String,
@@ -88,7 +92,7 @@ impl Args {
         let mut backoff = Backoff::new(AGAIN_FIRST, AGAIN_MOST);
         let mut was_connected = false;
         loop {
-            let (why, after) = match open(&url, &address).await {
+            let (why, after) = match open(&url, &address, self.token.as_deref()).await {
                 Ok(mut socket) => match listen(&mut socket, &address, &mut printer).await? {
                     (Over::Enough, _) => return leave(socket).await,
                     (Over::Lost { why, after }, greeted) => {
@@ -127,14 +131,20 @@ impl Args {
 }
 
 /// Connects and shakes hands.
-async fn open(url: &str, address: &str) -> Result<Socket, Failure> {
+async fn open(url: &str, address: &str, token: Option<&str>) -> Result<Socket, Failure> {
+    let bad = |what: &str| Failure::usage(format!("--{what} cannot stand in a request"));
+    let mut request = url.into_client_request().map_err(|_| bad("url"))?;
+    if let Some(token) = token {
+        let value = format!("Bearer {}", token.trim()).parse().map_err(|_| bad("token"))?;
+        request.headers_mut().insert(http::header::AUTHORIZATION, value);
+    }
     let stream = web::connect(address).await.map_err(|no_answer| {
         Failure::unavailable(format!("{no_answer}. Is a gateway there? --url says where"))
     })?;
     let config = WebSocketConfig::default()
         .max_message_size(Some(FRAME_BYTES_MAX))
         .max_frame_size(Some(FRAME_BYTES_MAX));
-    let shaken = tokio_tungstenite::client_async_with_config(url, stream, Some(config));
+    let shaken = tokio_tungstenite::client_async_with_config(request, stream, Some(config));
     match timeout(HANDSHAKE_TIME_MAX, Box::pin(shaken)).await {
         Ok(Ok((socket, _))) => Ok(socket),
         Ok(Err(tungstenite::Error::Http(answer))) => {
@@ -196,10 +206,9 @@ async fn listen(socket: &mut Socket, address: &str, printer: &mut Printer) -> Re
                 {
                     silence_max =
                         Duration::from_millis(hello.heartbeat_ms).mul_f64(2.5).max(Duration::from_secs(5));
-                    output::note(&format!(
-                        "tidegate tail: connected to {address} as client {}",
-                        hello.client_id
-                    ));
+                    let user = hello.user_id.map(|user| format!(", user {user}")).unwrap_or_default();
+                    let client = hello.client_id;
+                    output::note(&format!("tidegate tail: connected to {address} as client {client}{user}"));
                 }
             }
             // It counts from now: when the good-bye comes at that time, nothing of it is left.

@@ -4,6 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use common::patterns::Pattern;
+
 const fn secs(secs: u64) -> Duration {
     Duration::from_secs(secs)
 }
@@ -113,6 +115,11 @@ fn origin(text: &str, schemes: &[&str], example: &str) -> Result<String, String>
 /// What a node, room, user, event or key may be called.
 pub(super) fn name(text: &str) -> Result<String, String> {
     common::names::check(text).map(|()| text.to_owned()).map_err(|bad| format!("it {bad}"))
+}
+
+/// A pattern of names.
+pub(super) fn pattern(text: &str) -> Result<Pattern, String> {
+    Pattern::parse(text).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]

@@ -23,7 +23,9 @@ fn effective(text: &str, variables: &[(&str, &str)]) -> (i32, String, String) {
 
 #[test]
 fn every_command_has_help_with_examples() {
-    for command in ["dev", "gateway", "logic", "push", "tail", "check-config", "doctor", "completions"] {
+    for command in
+        ["dev", "gateway", "logic", "push", "tail", "token", "check-config", "doctor", "completions"]
+    {
         let (code, out, _) = said(tidegate(&[command, "--help"]));
         assert_eq!(code, 0, "{command}");
         assert!(out.contains("Examples:") && out.contains("tidegate "), "{command}: {out}");
@@ -65,9 +67,15 @@ fn usage_errors_are_2_and_say_what_was_meant() {
 #[test]
 fn an_unkeyed_node_refuses_to_start_and_says_what_to_do() {
     let (_folder, short) = file("short");
+    let (_folder, long) = file("0123456789abcdef");
     for (args, expected) in [
         (&["gateway"][..], "--link-secret-file"),
-        (&["logic"], "--insecure"),
+        (&["logic"], "--api-key-file"),
+        (&["logic", "--api-key", "0123456789abcdef"], "--link-secret-file"),
+        (&["logic", "--api-key", "'0123456789abcdef'"], "quotes"),
+        (&["gateway", "--link-secret-file", long.to_str().unwrap()], "--token-key-file"),
+        (&["gateway", "--insecure", "--token-key-file", short.to_str().unwrap()], "5 bytes"),
+        (&["gateway", "--insecure", "--token-audience", "x"], "need keys"),
         (&["dev", "--listen-host", "0.0.0.0"], "--insecure"),
         (&["gateway", "--link-secret-file", "/nowhere/secret"], "/nowhere/secret"),
         (&["gateway", "--link-secret-file", short.to_str().unwrap()], "at least 16"),

@@ -9,5 +9,6 @@ mod lifecycle;
 mod load_tool;
 mod overload;
 mod process;
+mod secured;
 mod strangers;
 mod whole;

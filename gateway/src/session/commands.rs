@@ -1,17 +1,19 @@
 //! What a client may ask for, carried out and answered.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use common::client::{CloseCode, Command, Numbered, Position, Refused, Reply, Response, Seq};
 use common::names;
 use serde_json::{Value, json};
 
 use super::Step;
+use crate::admission::Claimed;
 use crate::bucket::Local;
 use crate::connection::Connection;
 use crate::frame;
 use crate::node::Parts;
-use crate::registry::{Identity, Join, Registration};
+use crate::registry::{Join, Registration};
 
 /// Messages that could not be understood before the client is closed: a program that sends rubbish.
 const BAD_MESSAGES_MAX: u32 = 16;
@@ -81,23 +83,41 @@ async fn carry_out(command: Command, local: Local, parts: &Parts) -> Outcome {
     match command {
         Command::Heartbeat => Ok(None),
         Command::Login { token, user, app, from } => {
-            if token.is_some() || !parts.settings.open {
-                return Err((401, "this gateway takes no tokens: it knows no key to check them with".into()));
+            if let Some(user) = &user {
+                names::check(user).map_err(|error| bad("userId", error))?;
             }
-            let Some(user) = user else {
-                return Err((400, "\"login\" needs {\"userId\":\"…\"} in \"data\"".into()));
-            };
-            names::check(&user).map_err(|error| bad("userId", error))?;
             if app == Some(0) {
                 return Err((400, "appId is a number from 1 to 4294967295".into()));
             }
-            let data = json!({"userId": user, "appId": app});
-            parts.registry.bind(local, &Identity { user: Some(user), app });
+            if user.is_none() && token.is_none() && !parts.settings.wants_tokens() {
+                return Err((400, "\"login\" needs {\"userId\":\"…\"} in \"data\"".into()));
+            }
+            let claimed = Claimed { token, user, app };
+            let admitted = parts.settings.admission.admit(claimed, SystemTime::now());
+            let (identity, rights) = admitted.map_err(|(_, words)| (401, words))?;
+            let mut data = json!({"userId": identity.user, "appId": identity.app});
+            parts.registry.bind(local, &identity);
+            // Rooms that only the token before allowed are left, and named.
+            let may =
+                |room: &str| parts.settings.admission.may_join(room, &identity, rights.as_deref()).is_ok();
+            let left = parts.registry.leave_unless(local, may);
+            if !left.is_empty() {
+                data["left"] = left.into();
+            }
+            if let Some(rights) = rights {
+                parts.registry.allow(local, rights);
+            }
             settle(parts).await;
             Ok(Some(recovered(data, from.as_ref())))
         }
         Command::Join { room, from } => {
             names::check(&room).map_err(|error| bad("room", error))?;
+            if parts.settings.wants_tokens()
+                && let Some((identity, rights)) = parts.registry.rights(local)
+            {
+                let may = parts.settings.admission.may_join(&room, &identity, rights.as_deref());
+                may.map_err(|words| (403, words))?;
+            }
             match parts.registry.join(local, &room) {
                 Join::TooMany => {
                     let most = common::limits::ROOMS_PER_CLIENT_MAX;

@@ -71,7 +71,7 @@ async fn what_a_handshake_may_not_have_is_refused_with_words_after_it() {
         assert_eq!(closed, code, "{query}");
         assert!(!words.is_empty());
     }
-    let closed = start(Settings { open: false, ..settings() }).await;
+    let closed = start(Settings { admission: gateway::Admission::default(), ..settings() }).await;
     assert_eq!(connect_unheard(closed.clients, "userId=u").await.closed().await.0, 4501);
 }
 

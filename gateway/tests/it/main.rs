@@ -12,4 +12,5 @@ mod logic;
 mod node;
 mod pushes;
 mod sessions;
+mod tokens;
 mod windows;

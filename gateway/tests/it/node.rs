@@ -22,7 +22,7 @@ pub(crate) fn settings() -> Settings {
         listen: free,
         ingress: free,
         ops: free,
-        open: true,
+        admission: gateway::Admission { open: true, ..Default::default() },
         workers: 2,
         window: std::time::Duration::from_millis(200),
         drain: std::time::Duration::ZERO,

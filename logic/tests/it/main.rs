@@ -5,6 +5,7 @@
 mod bad_input;
 mod fake;
 mod fleet;
+mod keys;
 mod link;
 mod push;
 mod rig;

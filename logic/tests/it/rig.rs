@@ -90,6 +90,15 @@ impl Rig {
         get(self.api, path).await
     }
 
+    /// `more`: further header lines, each with its line end.
+    pub(crate) async fn get_with(&self, path: &str, more: &str) -> Answer {
+        call(
+            self.api,
+            format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{more}\r\n").as_bytes(),
+        )
+        .await
+    }
+
     /// Asks until the one gateway of the node is in this state.
     pub(crate) async fn gateway_is(&self, state: &str) -> Value {
         self.until("/v1/gateways", |list| {
