@@ -6,6 +6,7 @@
 //! ([`codec`]) in DATA frames whose flow control is the back-pressure ([`stream`]).
 
 pub mod announce;
+pub mod ask;
 pub mod codec;
 pub mod message;
 pub mod secret;

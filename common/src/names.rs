@@ -69,6 +69,19 @@ pub fn check(name: &str) -> Result<(), BadName> {
     }
 }
 
+/// Where a name stands in lists: a number that looks random and is the same at all nodes and in all releases.
+///
+/// FNV-1a (Fowler, Noll, Vo) and MurmurHash3's last step, so that the high bits are as good as the low ones: nodes
+/// list names in this order, and lay them into shards by it.
+#[must_use]
+pub fn order(name: &str) -> u64 {
+    let fnv = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
+    let mut hash = name.as_bytes().iter().fold(0xcbf2_9ce4_8422_2325, fnv);
+    hash = (hash ^ hash >> 33).wrapping_mul(0xff51_afd7_ed55_8ccd);
+    hash = (hash ^ hash >> 33).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
+    hash ^ hash >> 33
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -84,4 +97,15 @@ mod tests {
         assert_eq!(check("ab\u{85}"), Err(BadName::Control { at: 2 }));
         assert_eq!(check("line\n"), Err(BadName::Control { at: 4 }));
     }
+
+    #[test]
+    fn the_order_of_names_is_the_same_in_every_release() {
+        assert_eq!(["", "r", "chat.42", "комната"].map(order), ORDERS);
+        let shards: std::collections::BTreeSet<_> =
+            (0..1000).map(|n| order(&format!("r{n}")) >> 58).collect();
+        assert_eq!(shards.len(), 64, "its high bits are spread");
+    }
+
+    const ORDERS: [u64; 4] =
+        [0xefd0_1f60_ba99_2926, 0xb2a4_e4e8_9f08_866e, 0xecd2_bbec_2bf5_7cbd, 0xed42_a7da_e2f1_d6d9];
 }

@@ -1,6 +1,8 @@
 //! One of the 64 sets that connections live in, and its index of group members. No locks, no sockets here:
 //! the registry holds a bucket under its lock and calls these, none of which can panic on what a client does.
 
+mod scan;
+
 use std::sync::Arc;
 
 use common::names::Kind;

@@ -88,12 +88,13 @@ impl Connection {
     /// A connection that has shaken hands but for the answer, which goes before anything else.
     pub(crate) fn new(shaken: Shaken, local: Local, shared: Arc<Shared>) -> Self {
         let Shaken { transport, answer, deflate } = shaken;
+        let now = shared.seconds();
         Self {
             transport,
-            outbox: Mutex::new(Outbox::greeting(answer)),
+            outbox: Mutex::new(Outbox::greeting(answer, now)),
             local,
             deflate,
-            heard: AtomicU32::new(shared.seconds().get()),
+            heard: AtomicU32::new(now.get()),
             begun: AtomicU16::new(0),
             shared,
         }
@@ -137,6 +138,12 @@ impl Connection {
         // As signed: a zero second was noted as one.
         let since = if begun == 0 { 0 } else { now.wrapping_sub(begun).cast_signed() };
         Duration::from_secs(since.try_into().unwrap_or(0))
+    }
+
+    /// For how long it has been here, in whole seconds.
+    pub(crate) fn age(&self) -> Duration {
+        let since = self.outbox.lock().since();
+        Duration::from_secs(self.shared.seconds().get().saturating_sub(since).into())
     }
 
     /// Writes frames in order, all in one call where the socket takes them. Never waits. Counts what becomes of

@@ -23,6 +23,7 @@ mod ingress;
 mod merger;
 mod node;
 mod pusher;
+mod query;
 mod registry;
 #[doc(hidden)]
 pub mod rig;

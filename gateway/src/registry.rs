@@ -190,19 +190,45 @@ impl Registry {
 
     /// Makes a connection another user's or another application's; rooms stay.
     pub(crate) fn bind(&self, local: Local, identity: &Identity) {
+        self.bind_in(&mut self.bucket(local.bucket()).write(), local, identity);
+    }
+
+    /// Makes a connection another user's or nobody's, and another application's if one is given. Whether it was
+    /// not so before; `None` if it is not here.
+    pub(crate) fn rebind(&self, local: Local, user: Option<&str>, app: Option<u32>) -> Option<bool> {
         let mut bucket = self.bucket(local.bucket()).write();
+        let was = bucket.slot(local)?.identity();
+        let identity = Identity { user: user.map(str::to_owned), app: app.or(was.app) };
+        if identity == was {
+            return Some(false);
+        }
+        self.bind_in(&mut bucket, local, &identity);
+        Some(true)
+    }
+
+    fn bind_in(&self, bucket: &mut Bucket, local: Local, identity: &Identity) {
         let Some(slot) = bucket.slot_mut(local) else { return };
         let was = std::mem::replace(&mut slot.app, identity.app.unwrap_or(0));
         let is_another = was != slot.app;
         // What stays the same is not left: items on their way to it would miss this connection.
         let app = identity.app.map(|app| app.to_string());
-        let left = self.exit(&mut bucket, local, |group| match group.kind {
+        let left = self.exit(bucket, local, |group| match group.kind {
             Kind::Room => false,
             Kind::User => identity.user.as_deref() != Some(&*group.name),
             Kind::App => app.as_deref() != Some(&*group.name),
         });
         self.places[local.bucket()].departs(left || is_another);
-        self.enter_identity(&mut bucket, local, identity);
+        self.enter_identity(bucket, local, identity);
+    }
+
+    /// Takes a connection out of its place and its groups, if it is still there: nobody finds it any more.
+    pub(crate) fn evict(&self, local: Local) -> Option<Arc<Connection>> {
+        let mut bucket = self.bucket(local.bucket()).write();
+        self.exit(&mut bucket, local, |_| true);
+        let removed = bucket.remove(local)?;
+        drop(bucket);
+        self.clients.fetch_sub(1, Ordering::Relaxed);
+        Some(removed)
     }
 
     /// Notes what a connection's token allows it.
@@ -304,14 +330,7 @@ impl Registration {
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        let local = self.connection.local;
-        let mut bucket = self.registry.bucket(local.bucket()).write();
-        self.registry.exit(&mut bucket, local, |_| true);
-        let removed = bucket.remove(local);
-        drop(bucket);
-        if removed.is_some() {
-            self.registry.clients.fetch_sub(1, Ordering::Relaxed);
-        }
+        self.registry.evict(self.connection.local);
     }
 }
 

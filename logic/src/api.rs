@@ -1,12 +1,22 @@
 //! The HTTP/1 API: which path is whose. Every error is a problem (RFC 9457).
 
 mod announce;
+mod asyncapi;
 mod auth;
+mod clients;
+mod describe;
+mod docs;
 pub(crate) mod gateways;
 mod ledger;
+mod manage;
+mod openapi;
 mod page;
 mod push;
 mod query;
+mod rooms;
+mod routes;
+mod stats;
+mod users;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -27,7 +37,9 @@ use crate::fleet::Fleet;
 use crate::idempotency::Answers;
 use crate::keys::Keys;
 use crate::publish::Publisher;
+use crate::query::Inquirer;
 use crate::settings::Settings;
+use routes::{Call, Segments};
 
 /// Answers calls. Clones share everything.
 #[derive(Clone)]
@@ -36,6 +48,7 @@ pub(crate) struct Api(Arc<Parts>);
 struct Parts {
     publisher: Arc<Publisher>,
     fleet: Arc<Fleet>,
+    inquirer: Inquirer,
     counters: Counters,
     secret: Option<Secret>,
     keys: Option<Arc<Fresh<Keys>>>,
@@ -52,40 +65,69 @@ impl Api {
         settings: &Settings,
         tasks: Tasks,
     ) -> Self {
+        let inquirer = Inquirer::new(publisher.clone(), fleet.clone(), settings.answer_time_max);
         let (secret, keys) = (settings.link_secret.clone(), settings.api_keys.clone());
-        Self(Arc::new(Parts { publisher, fleet, counters, secret, keys, answers: Mutex::default(), tasks }))
+        let answers = Mutex::default();
+        Self(Arc::new(Parts { publisher, fleet, inquirer, counters, secret, keys, answers, tasks }))
     }
 
     /// The head is borrowed by all that follows: it is large, and each future that takes it holds it twice.
     async fn route(&self, head: &Head, body: Incoming, peer: SocketAddr) -> Result<Answer, Problem> {
         let path = head.uri.path();
-        let is = |wanted: Method| head.method == wanted;
-        let reads = is(Method::GET) || is(Method::HEAD);
-        match path {
-            "/v1/push" | "/v1/push/batch" if !is(Method::POST) => Err(method_not_allowed("POST")),
-            "/v1/push" => push::one(self, head, body).await,
-            "/v1/push/batch" => push::batch(self, head, body).await,
-            common::link::announce::PATH if !is(Method::POST) => Err(method_not_allowed("POST")),
-            common::link::announce::PATH => announce::announce(&self.0, head, body, peer).await,
-            _ => {
-                let push_id =
-                    path.strip_prefix("/v1/pushes/").filter(|id| !id.is_empty() && !id.contains('/'));
-                let page = page::find(path);
-                if push_id.is_none() && page.is_none() && path != "/v1/gateways" {
-                    return Err(not_found(path));
-                }
-                if !reads {
-                    return Err(method_not_allowed("GET, HEAD"));
-                }
-                if let Some(answer) = page {
-                    return Ok(answer);
-                }
+        if let Some(file) = page::find(path) {
+            let reads = head.method == Method::GET || head.method == Method::HEAD;
+            return if reads { Ok(file) } else { Err(method_not_allowed("GET, HEAD")) };
+        }
+        let (call, at) = routes::find(&head.method, path)?;
+        match call {
+            Call::Push => push::one(self, head, body).await,
+            Call::PushBatch => push::batch(self, head, body).await,
+            Call::Announce => announce::announce(&self.0, head, body, peer).await,
+            // Boxed apart: pushes are many, and their futures stay as small as they are.
+            _ => Box::pin(self.manage(call, at, head, body)).await,
+        }
+    }
+
+    async fn manage(
+        &self,
+        call: Call,
+        at: Segments<'_>,
+        head: &Head,
+        body: Incoming,
+    ) -> Result<Answer, Problem> {
+        let parts = &*self.0;
+        match call {
+            Call::Push | Call::PushBatch | Call::Announce => Err(not_found(head.uri.path())),
+            Call::PushCounts => {
                 query::read(head.uri.query(), &[])?;
-                match push_id {
-                    Some(id) => ledger::tally(&self.0.publisher, id),
-                    None => json(StatusCode::OK, &gateways::list(&self.0.fleet)),
-                }
+                ledger::tally(&parts.publisher, at.raw())
             }
+            Call::Clients => clients::list(parts, head).await,
+            Call::Client => clients::one(parts, head, at).await,
+            Call::CloseClient => clients::close(parts, head, at).await,
+            Call::Bind => clients::bind(parts, head, body, at).await,
+            Call::Unbind => clients::unbind(parts, head, at).await,
+            Call::JoinClient => clients::enter(parts, head, at, true).await,
+            Call::LeaveClient => clients::enter(parts, head, at, false).await,
+            Call::Users => users::list(parts, head).await,
+            Call::User => users::one(parts, head, at).await,
+            Call::CloseUser => users::close(parts, head, at).await,
+            Call::JoinUser => users::join(parts, head, at).await,
+            Call::LeaveUser => users::leave(parts, head, at).await,
+            Call::Rooms => rooms::list(parts, head).await,
+            Call::Room => rooms::one(parts, head, at).await,
+            Call::RoomClients => rooms::members(parts, head, at).await,
+            Call::Dissolve => rooms::dissolve(parts, head, at).await,
+            Call::Apps => stats::apps(parts, head).await,
+            Call::Stats => stats::totals(parts, head).await,
+            Call::Gateways => {
+                query::read(head.uri.query(), &[])?;
+                json(StatusCode::OK, &gateways::list(&parts.fleet))
+            }
+            Call::Drain => stats::drain(parts, head, at).await,
+            Call::OpenApi => openapi::document(head),
+            Call::AsyncApi => asyncapi::document(head),
+            Call::Docs => docs::page(head),
         }
     }
 }

@@ -112,6 +112,16 @@ impl Fleet {
         self.members.lock().iter().map(|(address, member)| (address.clone(), member.view.clone())).collect()
     }
 
+    /// The addresses of gateways that said good-bye and went: nobody is there.
+    pub(crate) fn left(&self) -> Vec<Arc<str>> {
+        let has_left = |member: &Member| {
+            let seen = member.view.seen();
+            seen.state != State::Linked && seen.is_leaving()
+        };
+        let members = self.members.lock();
+        members.iter().filter(|(_, member)| has_left(member)).map(|(address, _)| address.clone()).collect()
+    }
+
     /// The queues of all links that are up.
     pub(crate) fn outboxes(&self) -> Vec<(Arc<str>, Option<Arc<Outbox>>)> {
         self.shared.publisher.with_roster(|roster| {

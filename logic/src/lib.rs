@@ -15,6 +15,7 @@ mod link;
 mod node;
 mod publish;
 mod push;
+mod query;
 mod roster;
 mod routing;
 mod settings;

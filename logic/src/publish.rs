@@ -18,6 +18,7 @@ use crate::counters::Counters;
 use crate::ledger::{Answer, Deadlines, Ledger, Tally};
 use crate::link::outbox::{Outbox, Room};
 use crate::push::{Push, Wait};
+use crate::query::desk::Desk;
 use crate::roster::{Roster, Unwanted};
 use crate::routing::{LinkId, Remains};
 use plan::Plan;
@@ -181,8 +182,9 @@ impl Publisher {
         label: &str,
         instance: Instance,
         outbox: Arc<Outbox>,
+        desk: Arc<Desk>,
     ) -> Result<LinkId, Unwanted> {
-        self.roster.write().link_up(address, label, instance, outbox)
+        self.roster.write().link_up(address, label, instance, outbox, desk)
     }
 
     /// A link is lost: what it had and what waits for it is dropped, and who waits for it is told.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use common::ids::Instance;
 
 use crate::link::outbox::Outbox;
+use crate::query::desk::Desk;
 use crate::routing::{LinkId, Routing};
 
 /// What a push reads, under one lock.
@@ -39,6 +40,8 @@ pub(crate) struct Linked {
     pub(crate) instance: Instance,
     /// What waits for it.
     pub(crate) outbox: Arc<Outbox>,
+    /// What is asked of it.
+    pub(crate) desk: Arc<Desk>,
 }
 
 /// Why there is no link: another address leads to the same run of the gateway, so this one is not counted.
@@ -77,6 +80,7 @@ impl Roster {
         label: &str,
         instance: Instance,
         outbox: Arc<Outbox>,
+        desk: Arc<Desk>,
     ) -> Result<LinkId, Unwanted> {
         let is_same = |known: &&Known| {
             &*known.address != address && known.link.as_ref().is_ok_and(|linked| linked.instance == instance)
@@ -89,7 +93,7 @@ impl Roster {
         self.last_link += 1;
         let id = LinkId(self.last_link);
         known.label = Arc::from(label);
-        known.link = Ok(Linked { id, instance, outbox });
+        known.link = Ok(Linked { id, instance, outbox, desk });
         self.routing.add(id);
         Ok(id)
     }

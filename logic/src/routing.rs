@@ -22,6 +22,8 @@ pub(crate) struct Routing {
     names: [HashMap<Arc<str>, Links>; Kind::ALL.len()],
     links: HashMap<LinkId, Held>,
     incomplete: Vec<LinkId>,
+    /// Links that are removed and not yet cleaned away.
+    leaving: usize,
 }
 
 /// The names of one link; the text is shared with the table.
@@ -88,6 +90,7 @@ impl Routing {
     pub(crate) fn remove(&mut self, link: LinkId) -> Option<Remains> {
         self.complete(link);
         let held = self.links.remove(&link)?;
+        self.leaving += 1;
         Some(Remains { link, names: held.0.map(HashSet::into_iter) })
     }
 
@@ -102,7 +105,14 @@ impl Routing {
                 left -= 1;
             }
         }
-        remains.names.iter().any(|names| names.len() > 0)
+        let has_more = remains.names.iter().any(|names| names.len() > 0);
+        self.leaving = self.leaving.saturating_sub(usize::from(!has_more));
+        has_more
+    }
+
+    /// Whether every name in the table is held, and every name that is held is in it.
+    pub(crate) fn is_at_rest(&self) -> bool {
+        self.incomplete.is_empty() && self.leaving == 0
     }
 
     /// Replaces `holders` by the links that hold a name, or may do so, sorted.

@@ -30,6 +30,8 @@ pub struct Settings {
     pub drain: Duration,
     /// A gateway that has not taken a delivery after this long counts as failed for its push.
     pub ack_time_max: Duration,
+    /// A gateway answers a question in this time, and makes a change in five times as much, or the call fails.
+    pub answer_time_max: Duration,
     /// A gateway that says nothing for this long is dead.
     pub link_silence_max: Duration,
     /// What may wait for one link, in bytes; beyond it pushes that concern it are answered 503.
@@ -52,6 +54,7 @@ impl Default for Settings {
             api_keys: None,
             drain: Duration::from_secs(30),
             ack_time_max: Duration::from_secs(1),
+            answer_time_max: Duration::from_secs(2),
             link_silence_max: Duration::from_millis(2500),
             link_queue_bytes_max: 8 * 1024 * 1024,
             connections_max: 10_000,

@@ -5,13 +5,14 @@
 
 use bytes::Bytes;
 
+use super::ask::{Answer, Ask};
 use crate::names::Kind;
 
 /// From logic, on the control stream.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct ControlDown {
     /// What it is.
-    #[prost(oneof = "control_down::Body", tags = "1, 2, 3")]
+    #[prost(oneof = "control_down::Body", tags = "1, 2, 3, 10")]
     pub body: Option<control_down::Body>,
 }
 
@@ -29,6 +30,9 @@ pub mod control_down {
         /// Said once a second, so that silence means death.
         #[prost(message, tag = "3")]
         Alive(super::Alive),
+        /// A question or a command.
+        #[prost(message, tag = "10")]
+        Ask(super::Ask),
     }
 }
 
@@ -36,7 +40,7 @@ pub mod control_down {
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct ControlUp {
     /// What it is.
-    #[prost(oneof = "control_up::Body", tags = "1, 2, 3, 4")]
+    #[prost(oneof = "control_up::Body", tags = "1, 2, 3, 4, 10")]
     pub body: Option<control_up::Body>,
 }
 
@@ -57,6 +61,9 @@ pub mod control_up {
         /// The link is refused; the gateway closes it after this.
         #[prost(message, tag = "4")]
         Refused(super::Refused),
+        /// The answer to a question.
+        #[prost(message, tag = "10")]
+        Answer(super::Answer),
     }
 }
 

@@ -1,6 +1,7 @@
 //! A cluster of real processes for a test: `cluster().logics(2).gateways(3).start()`.
 
 use std::net::TcpListener;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::Value;
 
@@ -57,9 +58,17 @@ pub(crate) struct Cluster {
     pub(crate) gateways: Vec<Node>,
 }
 
-/// A port that nobody had a moment ago.
+/// A port that nobody had a moment ago. Below those that the kernel gives to who asks for none, and from another place
+/// in each process: tests that run side by side do not take each other's.
 fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    loop {
+        let place = std::process::id().wrapping_mul(97).wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+        let port = 10_000 + (place % 20_000) as u16;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 fn address() -> String {
@@ -174,6 +183,11 @@ impl Node {
     /// A GET, as status and JSON.
     pub(crate) fn get(&self, path: &str) -> (u16, Value) {
         parse(&http(&self.main, &format!("GET {path}"), ""))
+    }
+
+    /// Any call, as status and JSON.
+    pub(crate) fn call(&self, head: &str, body: &str) -> (u16, Value) {
+        parse(&http(&self.main, head, body))
     }
 
     /// A push, as status and JSON.

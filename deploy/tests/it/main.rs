@@ -7,6 +7,7 @@ mod dev;
 mod discovery;
 mod lifecycle;
 mod load_tool;
+mod manage;
 mod overload;
 mod process;
 mod secured;

@@ -19,31 +19,40 @@ pub(super) struct Outbox {
     pub(super) queue: Option<Box<Queue>>,
     /// The second at which a close frame was queued; nothing is taken after it.
     pub(super) closing: Option<NonZeroU32>,
-    closed: bool,
+    /// The second at which the connection came, and [`CLOSED`]: four bytes for both, of a million each.
+    marks: u32,
 }
+
+/// The bit of [`Outbox::marks`] that says that nothing can be written any more. The others count 68 years.
+const CLOSED: u32 = 1 << 31;
 
 impl Outbox {
     /// The outbox of a connection that has not been greeted: all waits for the hello. Before it goes the answer to
     /// the handshake, whatever becomes of the rest.
-    pub(super) fn greeting(answer: Bytes) -> Self {
+    pub(super) fn greeting(answer: Bytes, since: NonZeroU32) -> Self {
         let mut queue = Queue { greeting: true, ..Queue::default() };
         if !answer.is_empty() {
             queue.torn = true;
             queue.push(Queued { bytes: answer, tally: None });
         }
-        Self { queue: Some(Box::new(queue)), closing: None, closed: false }
+        Self { queue: Some(Box::new(queue)), closing: None, marks: since.get() & !CLOSED }
     }
 
     /// Nothing can be written any more.
     pub(super) fn close(&mut self) {
-        self.closed = true;
+        self.marks |= CLOSED;
         if let Some(mut queue) = self.queue.take() {
             queue.frames.drain(..).for_each(|frame| frame.resolve(Outcome::Gone));
         }
     }
 
     pub(super) fn is_closed(&self) -> bool {
-        self.closed
+        self.marks & CLOSED != 0
+    }
+
+    /// The second at which the connection came.
+    pub(super) fn since(&self) -> u32 {
+        self.marks & !CLOSED
     }
 }
 
@@ -185,7 +194,7 @@ mod tests {
 
     #[test]
     fn the_answer_to_the_handshake_leaves_one_frame_its_place() {
-        let mut outbox = Outbox::greeting(Bytes::from_static(b"HTTP/1.1 101"));
+        let mut outbox = Outbox::greeting(Bytes::from_static(b"HTTP/1.1 101"), NonZeroU32::MIN);
         let queue = outbox.queue.as_mut().unwrap();
         assert!(queue.fits(10_000, 1_000));
         queue.push(frame(10_000));

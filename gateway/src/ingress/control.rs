@@ -1,4 +1,4 @@
-//! The control stream: hellos, then routes as they change and statistics once a second.
+//! The control stream: hellos, then routes as they change, statistics once a second, and answers to questions.
 
 use std::time::{Duration, Instant};
 
@@ -14,6 +14,7 @@ use h2::{RecvStream, SendStream};
 use tokio::time::MissedTickBehavior;
 
 use super::Link;
+use crate::query::Questions;
 use crate::routes::Subscription;
 
 /// How often a gateway says that it is alive.
@@ -113,7 +114,7 @@ impl Control<'_> {
         }
     }
 
-    /// Routes, statistics and acknowledgements until the link ends.
+    /// Routes, statistics, acknowledgements, questions and answers until the link ends.
     async fn converse(
         &mut self,
         routes: &Subscription,
@@ -121,8 +122,10 @@ impl Control<'_> {
         inbound: &mut Inbound,
     ) -> Result<(), Ended> {
         let directory = &self.link.parts.registry.directory;
+        let (questions, mut answers) = Questions::new(self.link.parts.clone());
         self.tell(routes.snapshot(directory)).await?;
         let mut heard = Instant::now();
+        let mut has_said_goodbye = false;
         let mut every = tokio::time::interval(STATS_EVERY);
         every.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -136,8 +139,10 @@ impl Control<'_> {
                         .next_message::<ControlDown>()
                         .map_err(|error| Ended::Lost(Lost::Garbage(error)))?
                     {
-                        if let Some(control_down::Body::RoutesTaken(taken)) = message.body {
-                            routes.take(taken.serial);
+                        match message.body {
+                            Some(control_down::Body::RoutesTaken(taken)) => routes.take(taken.serial),
+                            Some(control_down::Body::Ask(ask)) => questions.ask(ask),
+                            Some(control_down::Body::Hello(_) | control_down::Body::Alive(_)) | None => {}
                         }
                     }
                 }
@@ -147,7 +152,14 @@ impl Control<'_> {
                     }
                     self.say(control_up::Body::Stats(self.stats())).await?;
                 }
+                // At once: a gateway may drain and be gone before the next second, and is not to be missed.
+                () = self.link.parts.shutdown.draining(), if !has_said_goodbye => {
+                    has_said_goodbye = true;
+                    self.say(control_up::Body::Stats(self.stats())).await?;
+                }
                 () = routes.noted() => self.tell(routes.changes(directory)).await?,
+                // `questions` keeps the other end.
+                Some(answer) = answers.recv() => self.say(control_up::Body::Answer(answer)).await?,
             }
         }
     }

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
+use common::link::ask::{Answer, Ask, answer, ask};
 use common::link::codec::{Inbound, Outbound};
 use common::link::message::{
     ControlDown, ControlUp, Delivery, Down, LogicHello, Receipts, Route, RoutesTaken, To, Up, control_down,
@@ -25,8 +26,11 @@ pub(crate) struct Logic {
     data: SendStream<Bytes>,
     up: mpsc::Receiver<Receipts>,
     routes: mpsc::Receiver<(Vec<Route>, Vec<Route>)>,
+    asks: mpsc::Sender<Ask>,
+    answers: mpsc::Receiver<Answer>,
     tasks: Vec<JoinHandle<()>>,
     serial: u64,
+    asked: u64,
     fates: HashMap<u64, Fate>,
 }
 
@@ -75,13 +79,16 @@ pub(crate) async fn link(ingress: SocketAddr) -> Logic {
     assert_eq!(status, 200);
     say(&mut control, &hello(VERSION)).await;
     let (told, routes) = mpsc::channel(1000);
-    let talk = spawn(converse(control, control_up, told));
+    let (asks, to_ask) = mpsc::channel(1000);
+    let (answered, answers) = mpsc::channel(1000);
+    let talk = spawn(converse(control, control_up, told, to_ask, answered));
     let (status, data, data_up) = post(&mut client, DATA_PATH, None).await;
     assert_eq!(status, 200);
     let (receipts, up) = mpsc::channel(1000);
     let hear = spawn(receive(data_up, receipts));
+    let tasks = vec![connection, talk, hear];
     let mut logic =
-        Logic { data, up, routes, tasks: vec![connection, talk, hear], serial: 0, fates: HashMap::new() };
+        Logic { data, up, routes, asks, answers, tasks, serial: 0, asked: 0, fates: HashMap::new() };
     // The snapshot's last message says that the gateway waits for our acknowledgements from now on.
     logic.routes().await;
     logic
@@ -91,22 +98,31 @@ async fn converse(
     mut send: SendStream<Bytes>,
     mut receive: RecvStream,
     told: mpsc::Sender<(Vec<Route>, Vec<Route>)>,
+    mut asks: mpsc::Receiver<Ask>,
+    answered: mpsc::Sender<Answer>,
 ) {
     let mut inbound = Inbound::default();
     let mut beat = tokio::time::interval(Duration::from_secs(1));
     loop {
         tokio::select! {
             received = stream::receive(&mut receive, &mut inbound) => if received.is_err() { return },
+            Some(ask) = asks.recv() => {
+                say(&mut send, &ControlDown { body: Some(control_down::Body::Ask(ask)) }).await;
+            }
             _ = beat.tick() => {
                 let alive = common::link::message::Alive { beat: 1 };
                 say(&mut send, &ControlDown { body: Some(control_down::Body::Alive(alive)) }).await;
             }
         }
         while let Some(message) = inbound.next_message::<ControlUp>().unwrap() {
-            if let Some(control_up::Body::Routes(routes)) = message.body {
-                let taken = RoutesTaken { serial: routes.serial };
-                say(&mut send, &ControlDown { body: Some(control_down::Body::RoutesTaken(taken)) }).await;
-                told.send((routes.begun, routes.ceased)).await.ok();
+            match message.body {
+                Some(control_up::Body::Routes(routes)) => {
+                    let taken = RoutesTaken { serial: routes.serial };
+                    say(&mut send, &ControlDown { body: Some(control_down::Body::RoutesTaken(taken)) }).await;
+                    told.send((routes.begun, routes.ceased)).await.ok();
+                }
+                Some(control_up::Body::Answer(answer)) => answered.send(answer).await.unwrap_or(()),
+                _ => {}
             }
         }
     }
@@ -152,6 +168,26 @@ impl Logic {
         }
         stream::send(&mut self.data, outbound.take().unwrap()).await.unwrap();
         self.serial
+    }
+
+    /// Asks without waiting; the id of the question.
+    pub(crate) async fn put(&mut self, body: Option<ask::Body>) -> u64 {
+        self.asked += 1;
+        self.asks.send(Ask { id: self.asked, body }).await.unwrap();
+        self.asked
+    }
+
+    /// The next answer.
+    pub(crate) async fn answer(&mut self) -> Answer {
+        tokio::time::timeout(PATIENCE, self.answers.recv()).await.expect("an answer in time").unwrap()
+    }
+
+    /// Asks, and waits for the answer.
+    pub(crate) async fn ask(&mut self, body: ask::Body) -> answer::Body {
+        let id = self.put(Some(body)).await;
+        let answer = self.answer().await;
+        assert_eq!(answer.id, id);
+        answer.body.unwrap()
     }
 
     /// The routes that are told next: begun and ceased.

@@ -11,6 +11,7 @@ mod deflate;
 mod logic;
 mod node;
 mod pushes;
+mod questions;
 mod sessions;
 mod tokens;
 mod windows;

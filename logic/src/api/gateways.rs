@@ -3,12 +3,13 @@
 use std::time::Instant;
 
 use common::ids::Instance;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::fleet::Fleet;
 
 /// One gateway.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Gateway {
     /// Its name once it has said it, its address before.

@@ -4,14 +4,15 @@ use common::http1::Answer;
 use common::ids::PushId;
 use common::problem::Problem;
 use http::StatusCode;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::json;
 use crate::ledger::{KEPT, Tally};
 use crate::publish::Publisher;
 
-#[derive(Serialize)]
-struct Counts {
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Counts {
     id: String,
     matched: u64,
     written: u64,
@@ -21,7 +22,7 @@ struct Counts {
     pending: u64,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Dropped {
     slow: u64,
     gone: u64,

@@ -2,8 +2,9 @@
 
 mod answer;
 mod batch;
-mod members;
-mod parse;
+pub(super) mod members;
+pub(super) mod parse;
+pub(super) mod schema;
 
 use std::sync::Arc;
 use std::time::Instant;

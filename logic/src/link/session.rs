@@ -1,6 +1,6 @@
 //! A link that is up: four things at once, and the first that ends ends the link.
 //!
-//! Control (routes, signs of life), deliveries down, receipts up, and a watch that hears silence. All in one
+//! Control (routes, questions, signs of life), deliveries down, receipts up, and a watch that hears silence. All in one
 //! task: nothing is spawned, and whatever ends it, everything of it is gone.
 
 use std::sync::Arc;
@@ -21,6 +21,7 @@ use super::greet::{Duplex, Greeted, say, stream_lost};
 use super::outbox::Outbox;
 use super::{Link, OPEN_TIME_MAX, Trouble};
 use crate::counters;
+use crate::query::desk::Desk;
 use crate::roster::Unwanted;
 use crate::routing::LinkId;
 
@@ -35,6 +36,7 @@ struct Entered<'a> {
     link: &'a Link,
     id: LinkId,
     outbox: Arc<Outbox>,
+    desk: Arc<Desk>,
     /// We end it, for the gateway is silent or stalled.
     is_given_up: bool,
 }
@@ -42,6 +44,7 @@ struct Entered<'a> {
 impl Drop for Entered<'_> {
     fn drop(&mut self) {
         let shared = &self.link.shared;
+        self.desk.close();
         self.link.fleet.link_ends(&self.link.view, !self.is_given_up);
         if let Some(remains) = shared.publisher.link_down(&self.link.address, self.id, &self.outbox) {
             let publisher = shared.publisher.clone();
@@ -83,7 +86,7 @@ impl Link {
         let heard = Heard::new();
         let trouble = tokio::select! {
             () = &mut *ended => Trouble::Over,
-            trouble = self.control(&mut greeted.control, up.id, &heard) => trouble,
+            trouble = self.control(&mut greeted.control, &up, &heard) => trouble,
             trouble = write(&mut greeted.data.send, &up.outbox, &sent) => trouble,
             trouble = self.read(greeted.data.receive, greeted.data.inbound, up.id, &received) => trouble,
             trouble = self.watch(&heard, &up.outbox) => {
@@ -103,8 +106,11 @@ impl Link {
     /// Puts the link into the roster: from now on pushes come.
     fn enter(&self, greeted: &Greeted) -> Result<Entered<'_>, Trouble> {
         let outbox = Arc::new(Outbox::new(self.shared.queue_bytes_max, self.shared.stalled_after));
+        let desk = Arc::<Desk>::default();
         let (peer, publisher) = (&greeted.peer, &self.shared.publisher);
-        let id = match publisher.link_up(&self.address, &peer.name, peer.instance, outbox.clone()) {
+        let entered =
+            publisher.link_up(&self.address, &peer.name, peer.instance, outbox.clone(), desk.clone());
+        let id = match entered {
             Ok(id) => id,
             Err(Unwanted::Forgotten) => return Err(Trouble::Over),
             Err(Unwanted::Duplicate(other)) => {
@@ -113,16 +119,16 @@ impl Link {
         };
         self.view.is_up(greeted.hello.clone());
         tracing::info!(gateway = %peer.name, address = %self.address, "linked");
-        Ok(Entered { link: self, id, outbox, is_given_up: false })
+        Ok(Entered { link: self, id, outbox, desk, is_given_up: false })
     }
 
     /// The control stream, both ways.
-    async fn control(&self, control: &mut Duplex, link: LinkId, heard: &Heard) -> Trouble {
+    async fn control(&self, control: &mut Duplex, up: &Entered<'_>, heard: &Heard) -> Trouble {
         let mut alive = interval(ALIVE_EVERY);
         alive.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut beat = 0;
         loop {
-            if let Err(trouble) = self.take_control(control, link).await {
+            if let Err(trouble) = self.take_control(control, up).await {
                 return trouble;
             }
             let done = tokio::select! {
@@ -130,6 +136,7 @@ impl Link {
                     beat += 1;
                     say(&mut control.send, control_down::Body::Alive(Alive { beat })).await
                 }
+                ask = up.desk.next() => say(&mut control.send, control_down::Body::Ask(ask)).await,
                 came = receive(&mut control.receive, &mut control.inbound) => {
                     heard.now();
                     came.map_err(stream_lost)
@@ -142,16 +149,17 @@ impl Link {
     }
 
     /// Takes all control messages that have come.
-    async fn take_control(&self, control: &mut Duplex, link: LinkId) -> Result<(), Trouble> {
+    async fn take_control(&self, control: &mut Duplex, up: &Entered<'_>) -> Result<(), Trouble> {
         let garbage = |error: common::link::codec::Garbage| Trouble::Refused(error.to_string());
         let mut taken = None;
         while let Some(message) = control.inbound.next_message::<ControlUp>().map_err(garbage)? {
             match message.body {
                 Some(control_up::Body::Routes(routes)) => {
-                    self.shared.publisher.routes(link, &routes).await;
+                    self.shared.publisher.routes(up.id, &routes).await;
                     taken = Some(routes.serial);
                 }
                 Some(control_up::Body::Stats(stats)) => self.view.holds(stats),
+                Some(control_up::Body::Answer(answer)) => up.desk.answer(answer),
                 Some(control_up::Body::Refused(refused)) => return Err(Trouble::Refused(refused.reason)),
                 // A second hello means nothing; what a later release says is passed over.
                 Some(control_up::Body::Hello(_)) | None => {}

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use common::link::ask::{Answer, Ask, answer, ask};
 use common::link::codec::{Inbound, Outbound};
 use common::link::message::*;
 use common::link::{CONTROL_PATH, VERSION, stream};
@@ -29,6 +30,8 @@ pub(crate) struct Manner {
     pub(crate) takes: Option<u64>,
     pub(crate) reads_deliveries: bool,
     pub(crate) says_it_lives: bool,
+    /// Its answers to questions; `None`: it says nothing.
+    pub(crate) answers: fn(&ask::Body) -> Option<answer::Body>,
     /// The snapshot; `None`: it never completes.
     pub(crate) holds: Option<Vec<(Kind, &'static str)>>,
 }
@@ -44,6 +47,7 @@ impl Default for Manner {
             takes: Some(1),
             reads_deliveries: true,
             says_it_lives: true,
+            answers: |_| None,
             holds: None,
         }
     }
@@ -219,8 +223,15 @@ async fn talk(
             received = stream::receive(&mut control.1, &mut down) => {
                 received.ok()?;
                 while let Some(message) = down.next_message::<ControlDown>().ok()? {
-                    if matches!(message.body, Some(control_down::Body::RoutesTaken(_))) {
-                        event.send(Event::Linked).await.ok()?;
+                    match message.body {
+                        Some(control_down::Body::RoutesTaken(_)) => event.send(Event::Linked).await.ok()?,
+                        Some(control_down::Body::Ask(Ask { id, body: Some(asked) })) => {
+                            if let Some(body) = (manner.answers)(&asked) {
+                                let answer = Answer { id, body: Some(body) };
+                                say_control(&mut control.0, control_up::Body::Answer(answer)).await?;
+                            }
+                        }
+                        _ => {}
                     }
                 }
             }

@@ -7,5 +7,6 @@ mod fake;
 mod fleet;
 mod keys;
 mod link;
+mod manage;
 mod push;
 mod rig;

@@ -54,6 +54,7 @@ pub(crate) fn quick() -> Settings {
         ops: "127.0.0.1:0".parse().unwrap(),
         drain: Duration::from_secs(5),
         ack_time_max: Duration::from_millis(300),
+        answer_time_max: Duration::from_millis(300),
         link_silence_max: Duration::from_secs(2),
         ..Settings::default()
     }
@@ -82,6 +83,16 @@ impl Rig {
         let length = body.len();
         let raw = format!(
             "POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{media_type}{more}content-length: {length}\r\n\r\n{body}"
+        );
+        call(self.api, raw.as_bytes()).await
+    }
+
+    /// A call with a body in JSON, or without one.
+    pub(crate) async fn call(&self, method: &str, path: &str, body: &str) -> Answer {
+        let media_type = if body.is_empty() { "" } else { "content-type: application/json\r\n" };
+        let length = body.len();
+        let raw = format!(
+            "{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{media_type}content-length: {length}\r\n\r\n{body}"
         );
         call(self.api, raw.as_bytes()).await
     }

@@ -1,5 +1,6 @@
 //! What a publisher is told.
 
+use schemars::JsonSchema;
 use serde::ser::SerializeSeq;
 use serde::{Serialize, Serializer};
 
@@ -7,7 +8,8 @@ use crate::publish::{Published, Reach};
 use crate::push::Wait;
 
 /// The answer to one push.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Pushed")]
 pub(super) struct Push<'a> {
     id: String,
     replayed: bool,
@@ -23,11 +25,12 @@ pub(super) struct Push<'a> {
     code: Option<&'static str>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Gateways<'a> {
     known: usize,
     accepted: usize,
     #[serde(serialize_with = "failed")]
+    #[schemars(with = "Vec<super::schema::Failed>")]
     failed: &'a [(std::sync::Arc<str>, &'static str)],
 }
 
@@ -48,7 +51,7 @@ impl<'a> Push<'a> {
 }
 
 /// The answer to a batch: one for each push, in their order.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct Batch<'a> {
     replayed: bool,
     pushes: Vec<Push<'a>>,
@@ -61,7 +64,7 @@ impl<'a> Batch<'a> {
 }
 
 /// The answer to a push that is not sent.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct DryRun<'a> {
     dry_run: bool,
@@ -72,12 +75,13 @@ pub(super) struct DryRun<'a> {
     gateways: DryGateways<'a>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct DryGateways<'a> {
     known: usize,
     /// The names of those that hold somebody it would reach.
     concerned: Vec<&'a str>,
     #[serde(serialize_with = "failed")]
+    #[schemars(with = "Vec<super::schema::Failed>")]
     failed: &'a [(std::sync::Arc<str>, &'static str)],
 }
 

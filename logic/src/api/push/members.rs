@@ -19,7 +19,7 @@ const SHOWN_BYTES_MAX: usize = 24;
 
 /// The members of an object, in their order; none twice.
 #[derive(Debug)]
-pub(super) struct Members<'a>(pub(super) Vec<(Cow<'a, str>, &'a RawValue)>);
+pub(in crate::api) struct Members<'a>(pub(in crate::api) Vec<(Cow<'a, str>, &'a RawValue)>);
 
 /// A string, borrowed where it has no escapes.
 #[derive(Deserialize)]
@@ -55,7 +55,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
 }
 
 /// What a value is, by its first byte: enough for a value that has been parsed.
-pub(super) fn kind(raw: &RawValue) -> &'static str {
+pub(in crate::api) fn kind(raw: &RawValue) -> &'static str {
     match raw.get().as_bytes().first() {
         Some(b'{') => "an object",
         Some(b'[') => "an array",
@@ -67,7 +67,7 @@ pub(super) fn kind(raw: &RawValue) -> &'static str {
 }
 
 /// A string.
-pub(super) fn text(raw: &RawValue) -> Result<Cow<'_, str>, String> {
+pub(in crate::api) fn text(raw: &RawValue) -> Result<Cow<'_, str>, String> {
     if kind(raw) != "a string" {
         return Err(format!("must be a string, not {}", kind(raw)));
     }
@@ -78,7 +78,7 @@ pub(super) fn text(raw: &RawValue) -> Result<Cow<'_, str>, String> {
 }
 
 /// `true` or `false`.
-pub(super) fn boolean(raw: &RawValue) -> Result<bool, String> {
+pub(in crate::api) fn boolean(raw: &RawValue) -> Result<bool, String> {
     match raw.get() {
         "true" => Ok(true),
         "false" => Ok(false),
@@ -87,7 +87,7 @@ pub(super) fn boolean(raw: &RawValue) -> Result<bool, String> {
 }
 
 /// A whole number within bounds.
-pub(super) fn whole(raw: &RawValue, least: u64, most: u64) -> Result<u64, String> {
+pub(in crate::api) fn whole(raw: &RawValue, least: u64, most: u64) -> Result<u64, String> {
     let number = raw.get().parse::<u64>().ok().filter(|number| (least..=most).contains(number));
     number.ok_or_else(|| {
         // Numbers have no length that JSON limits.
@@ -101,7 +101,7 @@ pub(super) fn whole(raw: &RawValue, least: u64, most: u64) -> Result<u64, String
 }
 
 /// The elements of an array: at least one, at most `most`.
-pub(super) fn elements(raw: &RawValue, most: usize) -> Result<Vec<&RawValue>, String> {
+pub(in crate::api) fn elements(raw: &RawValue, most: usize) -> Result<Vec<&RawValue>, String> {
     if kind(raw) != "an array" {
         return Err(format!("must be an array, not {}", kind(raw)));
     }

@@ -16,18 +16,18 @@ use super::members::{Members, boolean, elements, kind, text, whole};
 use crate::push::{Push, Target, Wait};
 
 /// Longest time to live: a day.
-const TTL_MS_MAX: u64 = 86_400_000;
+pub(super) const TTL_MS_MAX: u64 = 86_400_000;
 
 /// Faults that are told at once.
 const FAULTS_MAX: usize = 16;
 
-const MEMBERS: [&str; 9] =
+pub(super) const MEMBERS: [&str; 9] =
     ["to", "appId", "exceptClients", "event", "data", "key", "urgent", "ttlMs", "wait"];
-const TARGETS: [&str; 7] = ["all", "room", "rooms", "user", "users", "client", "clients"];
+pub(super) const TARGETS: [&str; 7] = ["all", "room", "rooms", "user", "users", "client", "clients"];
 
 /// What is wrong with a push, gathered.
 #[derive(Debug, Default)]
-pub(super) struct Faults {
+pub(in crate::api) struct Faults {
     list: Vec<Fault>,
     /// One of them is that the data is too large.
     too_large: bool,
@@ -35,14 +35,14 @@ pub(super) struct Faults {
 
 impl Faults {
     /// Adds a fault.
-    pub(super) fn add(&mut self, pointer: impl Into<String>, detail: impl Into<String>) {
+    pub(in crate::api) fn add(&mut self, pointer: impl Into<String>, detail: impl Into<String>) {
         if self.list.len() < FAULTS_MAX {
             self.list.push(Fault { pointer: pointer.into(), detail: detail.into() });
         }
     }
 
     /// Adds those of a push that stands at `pointer`, `place` in words before each.
-    pub(super) fn nest(&mut self, inner: Self, pointer: &str, place: &str) {
+    pub(in crate::api) fn nest(&mut self, inner: Self, pointer: &str, place: &str) {
         self.too_large |= inner.too_large;
         for fault in inner.list {
             self.add(format!("{pointer}{}", fault.pointer), format!("{place}{}", fault.detail));
@@ -50,12 +50,12 @@ impl Faults {
     }
 
     /// Whether nothing is wrong.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(in crate::api) fn is_empty(&self) -> bool {
         self.list.is_empty()
     }
 
     /// The answer.
-    pub(super) fn problem(self) -> Problem {
+    pub(in crate::api) fn problem(self) -> Problem {
         let (status, code) = if self.too_large {
             (StatusCode::PAYLOAD_TOO_LARGE, "data_too_large")
         } else {
@@ -72,7 +72,7 @@ impl Faults {
 }
 
 /// The text of a body: UTF-8, and not nested too deep for a parser.
-pub(super) fn body_text(body: &[u8], depth_max: usize) -> Result<&str, Problem> {
+pub(in crate::api) fn body_text(body: &[u8], depth_max: usize) -> Result<&str, Problem> {
     let bad = |code, detail: String| {
         let mut problem = Problem::fault("", detail);
         problem.code = code;
@@ -88,7 +88,7 @@ pub(super) fn body_text(body: &[u8], depth_max: usize) -> Result<&str, Problem> 
 /// A parser's error, as an answer: what is no JSON at all, and what is JSON of the wrong shape.
 ///
 /// `other` is the shape that callers take for ours: the byte that it begins with, and what to do about it.
-pub(super) fn not_json(error: &serde_json::Error, text: &str, other: (char, &str)) -> Problem {
+pub(in crate::api) fn not_json(error: &serde_json::Error, text: &str, other: (char, &str)) -> Problem {
     let (begin, advice) = other;
     let is_other = error.is_data() && text.trim_start().starts_with(begin);
     let mut problem =
@@ -100,7 +100,7 @@ pub(super) fn not_json(error: &serde_json::Error, text: &str, other: (char, &str
 }
 
 /// Parses a body that is one push.
-pub(super) fn one(body: &[u8]) -> Result<Push<'_>, Problem> {
+pub(in crate::api) fn one(body: &[u8]) -> Result<Push<'_>, Problem> {
     let text = body_text(body, JSON_DEPTH_MAX)?;
     let array = ('[', "an array of pushes goes to /v1/push/batch");
     let members = serde_json::from_str(text).map_err(|error| not_json(&error, text, array))?;
@@ -108,7 +108,7 @@ pub(super) fn one(body: &[u8]) -> Result<Push<'_>, Problem> {
 }
 
 /// Checks the members of a push.
-pub(super) fn push<'a>(members: &Members<'a>) -> Result<Push<'a>, Faults> {
+pub(in crate::api) fn push<'a>(members: &Members<'a>) -> Result<Push<'a>, Faults> {
     let mut faults = Faults::default();
     let mut to = None;
     let mut data = None;
@@ -229,7 +229,8 @@ fn list<T: Clone + Eq + std::hash::Hash>(
     list
 }
 
-fn called(raw: &RawValue) -> Result<String, String> {
+/// A name.
+pub(in crate::api) fn called(raw: &RawValue) -> Result<String, String> {
     let name = text(raw)?;
     names::check(&name).map_err(|bad| bad.to_string())?;
     Ok(name.into_owned())
@@ -247,7 +248,8 @@ fn wait(raw: &RawValue) -> Result<Wait, String> {
     }
 }
 
-fn unknown_member(unknown: &str, known: &[&'static str]) -> String {
+/// What is said of a member that is not known.
+pub(in crate::api) fn unknown_member(unknown: &str, known: &[&'static str]) -> String {
     match nearest(unknown, known.iter().copied()) {
         Some(near) => format!("is unknown; did you mean {near:?}?"),
         None => format!("is unknown; known are {}", known.join(", ")),
@@ -255,7 +257,7 @@ fn unknown_member(unknown: &str, known: &[&'static str]) -> String {
 }
 
 /// The pointer of a member (RFC 6901 §3: `~` and `/` in names are escaped), shortened if it is long.
-fn pointer(parent: &str, name: &str) -> String {
+pub(in crate::api) fn pointer(parent: &str, name: &str) -> String {
     let shown: String = name.chars().take(64).collect();
     format!("{parent}/{}", shown.replace('~', "~0").replace('/', "~1"))
 }
