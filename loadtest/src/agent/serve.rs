@@ -239,7 +239,7 @@ impl Agent {
         let (left, used) = self.left.take().ok_or_else(unexpected)?;
         let (course, clock_error_us) = (self.shared.course.clone(), self.difference.error_us());
         let mut judging = tokio::task::spawn_blocking(move || find(&course, left, &judge, clock_error_us));
-        let mut tick = tokio::time::interval(SAY_EVERY);
+        let mut tick = tokio::time::interval_at(tokio::time::Instant::now() + SAY_EVERY, SAY_EVERY);
         // It may take long: meanwhile the coordinator hears that somebody is here.
         let mut verdict = loop {
             tokio::select! {

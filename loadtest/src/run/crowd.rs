@@ -58,7 +58,7 @@ impl Crowd {
         let mut crowd = Self { members: come.members, board, tasks, notes: come.notes };
         for member in &mut crowd.members {
             let order = Order::Share(Box::new(share(&member.join)));
-            member.link.give(frames::message(&order)).await;
+            member.link.ask(frames::message(&order)).await;
         }
         crowd.hear_all(crowd.time_max(), |said| matches!(said, Said::Ready).then_some(())).await;
         crowd.check().map(|()| crowd)
@@ -97,14 +97,14 @@ impl Crowd {
 
     /// Says when publishing begins, and waits until all know.
     pub(super) async fn begin(&mut self, at: u64) {
-        self.give_all(frames::message(&Order::Begin(at))).await;
+        self.ask_all(frames::message(&Order::Begin(at))).await;
         let time_max = self.time_max();
         self.hear_all(time_max, |said| matches!(said, Said::Begun).then_some(())).await;
     }
 
     /// Ends all clients.
     pub(super) async fn stop(&mut self) {
-        self.give_all(frames::message(&Order::Stop)).await;
+        self.ask_all(frames::message(&Order::Stop)).await;
         let time_max = self.time_max();
         self.hear_all(time_max, |said| matches!(said, Said::Stopped).then_some(())).await;
     }
@@ -115,7 +115,7 @@ impl Crowd {
         for from in (0..items).step_by(EXPORT_ITEMS as usize) {
             self.give_all(frames::ledger(&self.board.desk.ledger.export(from))).await;
         }
-        self.give_all(frames::message(&Order::Judge(judge))).await;
+        self.ask_all(frames::message(&Order::Judge(judge))).await;
         self.hear_all(VERDICT_TIME_MAX, |said| match said {
             Said::Verdict(verdict) => Some(*verdict),
             _ => None,
@@ -126,6 +126,12 @@ impl Crowd {
     async fn give_all(&self, frame: Bytes) {
         for member in &self.members {
             member.link.give(frame.clone()).await;
+        }
+    }
+
+    async fn ask_all(&self, frame: Bytes) {
+        for member in &self.members {
+            member.link.ask(frame.clone()).await;
         }
     }
 

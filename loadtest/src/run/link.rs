@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -29,6 +30,9 @@ const SAID_MAX: usize = 4;
 /// An agent that is not heard for so long hangs: it says something each second. Machines with many processes on few
 /// cores are slow, but not that slow.
 const SILENCE_MAX: Duration = Duration::from_secs(30);
+
+/// What an agent said before its connection broke is heard in this time.
+const LAST_WORDS_TIME_MAX: Duration = Duration::from_secs(1);
 
 /// A process whose connection has ended takes this long to end itself.
 const END_TIME_MAX: Duration = Duration::from_secs(5);
@@ -71,6 +75,8 @@ pub(super) struct Link {
     pub(super) number: u32,
     orders: mpsc::Sender<Bytes>,
     said: mpsc::Receiver<Said>,
+    /// Answers that are due.
+    asked: Arc<AtomicU32>,
 }
 
 /// The other half of a link: the work of its task.
@@ -80,6 +86,7 @@ pub(super) struct Ends {
     orders: mpsc::Receiver<Bytes>,
     pongs: mpsc::WeakSender<Bytes>,
     said: mpsc::Sender<Said>,
+    asked: Arc<AtomicU32>,
 }
 
 impl Link {
@@ -87,13 +94,21 @@ impl Link {
         let (orders, taken) = mpsc::channel(ORDERS_MAX);
         let (give, said) = mpsc::channel(SAID_MAX);
         // Weak: the connection is to end when the run drops its half.
-        let ends = Ends { number, orders: taken, pongs: orders.downgrade(), said: give };
-        (Self { number, orders, said }, ends)
+        let asked = Arc::<AtomicU32>::default();
+        let ends =
+            Ends { number, orders: taken, pongs: orders.downgrade(), said: give, asked: asked.clone() };
+        (Self { number, orders, said, asked }, ends)
     }
 
     /// Gives bytes of a frame. An agent that is lost does not take them, and that is noted elsewhere.
     pub(super) async fn give(&self, frame: Bytes) {
         _ = self.orders.send(frame).await;
+    }
+
+    /// Gives an order that is answered.
+    pub(super) async fn ask(&self, frame: Bytes) {
+        self.asked.fetch_add(1, Relaxed);
+        self.give(frame).await;
     }
 
     /// What the agent says next; `None`: it is lost.
@@ -109,9 +124,10 @@ pub(super) async fn serve(
     child: Option<Child>,
     board: Arc<Board>,
 ) {
-    let Ends { number, orders, pongs, said } = ends;
+    let Ends { number, orders, pongs, said, asked } = ends;
     let (mut read, mut write) = tokio::io::split(stream);
-    let mut hearer = Hearer { pongs, said, board: board.clone(), last: Tick::default(), has_judged: false };
+    let mut hearer =
+        Hearer { pongs, said, asked, board: board.clone(), last: Tick::default(), has_judged: false };
     let end = {
         let listen = async {
             loop {
@@ -126,11 +142,19 @@ pub(super) async fn serve(
                 }
             }
         };
+        let mut listen = std::pin::pin!(listen);
         // Without orders any more the run has what it wants.
         let give = frames::write_all(orders, &mut write);
         tokio::select! {
-            why = listen => Some(why),
-            ended = give => ended.err().map(|error| format!("its connection broke: {error}")),
+            why = &mut listen => Some(why),
+            ended = give => match ended {
+                Ok(()) => None,
+                // It may have said why before it went.
+                Err(error) => {
+                    let why = tokio::time::timeout(LAST_WORDS_TIME_MAX, listen).await;
+                    Some(why.unwrap_or_else(|_| format!("its connection broke: {error}")))
+                }
+            },
         }
     };
     hearer.leave();
@@ -159,6 +183,7 @@ async fn end_process(child: Option<Child>) -> Option<String> {
 struct Hearer {
     pongs: mpsc::WeakSender<Bytes>,
     said: mpsc::Sender<Said>,
+    asked: Arc<AtomicU32>,
     board: Arc<Board>,
     /// The last sums.
     last: Tick,
@@ -189,7 +214,11 @@ impl Hearer {
                 {
                     return Err("it gave a verdict on another run".to_owned());
                 }
-                self.said.try_send(said).map_err(|_| "it said more than it was asked".to_owned())?;
+                let was_asked =
+                    self.asked.fetch_update(Relaxed, Relaxed, |asked| asked.checked_sub(1)).is_ok();
+                if !was_asked || self.said.try_send(said).is_err() {
+                    return Err("it said what was not its turn".to_owned());
+                }
                 self.has_judged |= is_verdict;
             }
         }

@@ -465,3 +465,43 @@ fn who_leaves_a_room_misses_its_items_meanwhile_and_must_not_get_them() {
     let (total, _, examples) = rig.judge();
     assert_eq!((total.unexpected, total.excused, total.lost), (1, 3, 1), "{examples:?}");
 }
+
+/// Seventy items of 200 B in one frame for 15,000 clients: what it costs to read it, and to know it again.
+#[test]
+fn slow_the_cost_of_a_frame_is_printed() {
+    let world = || crate::world::World { clients: 15_000, gateways: 1, ..small() };
+    let items: Vec<u32> = (0..70).map(|seq| seq * 4).collect();
+    let cost = |known: bool| {
+        let mut rig = Rig::of(world(), 70, Verify::Strict);
+        let text = rig.text(0, &items);
+        rig.trackers.truncate(1);
+        let begun = std::time::Instant::now();
+        for client in (0..15_000).step_by(2) {
+            let now = rig.course.ledger.now();
+            let came = match rig.trackers[0].again(client, text.as_bytes(), false, now) {
+                Ok(_) if known => continue,
+                Ok(_) => panic!("it is not to be known"),
+                Err(came) => came,
+            };
+            let came = if known { came } else { Came { mark: None, ..came } };
+            rig.trackers[0].message(client, text.as_bytes(), &came, now).expect("a push");
+        }
+        let seen = rig.trackers.remove(0).into_seen();
+        assert_eq!(seen.counts[0], Counts { received: 70 * 7_500, ..Counts::default() });
+        assert_eq!(seen.latency.total.histogram().len(), 70 * 7_500);
+        (begun.elapsed().as_nanos() as f64 / 7_500.0, text.len())
+    };
+    let mut best = [f64::MAX; 2];
+    let mut bytes = 0;
+    for turn in 0..10 {
+        let (nanos, length) = cost(turn % 2 == 0);
+        (best[turn % 2], bytes) = (best[turn % 2].min(nanos), length);
+    }
+    let [known, read] = best;
+    println!(
+        "a frame of 70 items, {bytes} B: read {read:.0} ns ({:.1} an item), known again {known:.0} ns ({:.1} an item)",
+        read / 70.0,
+        known / 70.0
+    );
+    assert!(known * 4.0 < read, "{known} ns instead of {read}");
+}

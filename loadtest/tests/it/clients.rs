@@ -126,3 +126,50 @@ async fn rooms_in_turn_each_get_exactly_their_share() {
     // 200 items are ten to each room, and each client is in one.
     assert_eq!(report.totals.expected, 60 * 10, "{report}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_come_and_go_and_what_they_miss_is_excused() {
+    let report = report(Fault::None, |plan| {
+        (plan.churn, plan.moves, plan.processes) = (0.3, 0.5, 1);
+        (plan.duration, plan.drain) = (Duration::from_secs(2), Duration::from_secs(3));
+    })
+    .await;
+    assert!(report.verdict.ok, "{report}");
+    let sum = |count: fn(&loadtest::GatewayReport) -> u64| report.gateways.iter().map(count).sum::<u64>();
+    assert!(sum(|gateway| gateway.churned) > 15 && sum(|gateway| gateway.moves) > 20, "{report}");
+    assert!(sum(|gateway| gateway.reconnects) > 10 && sum(|gateway| gateway.disconnects) == 0, "{report}");
+    let totals = report.totals;
+    assert!(totals.excused > 0 && totals.received > 2_000, "{report}");
+    assert_eq!(totals.received + totals.excused, totals.expected, "{report}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rooms_of_all_sizes_are_verified() {
+    let report = report(Fault::None, |plan| {
+        (plan.zipf, plan.clients) = (1.0, 300);
+        plan.mix = Mix { room: 3, rooms: 1, all: 0, user: 0, client: 0 };
+    })
+    .await;
+    assert!(report.verdict.ok && report.totals.expected > 1_000, "{report}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_whose_gateway_is_away_find_another_one() {
+    let gone = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let fake = Fake::start(2, Fault::None).await;
+    let mut plan = Plan { clients: 30, failover: true, mix: ROOMS_AND_USERS, ..plan(&fake) };
+    plan.gateways.push(format!("ws://{}", gone.local_addr().unwrap()));
+    // The probe finds a gateway there; then it is gone.
+    let serve = async {
+        let (stream, _) = gone.accept().await.unwrap();
+        let mut socket = tokio_tungstenite::accept_async(stream).await.unwrap();
+        let hello = r#"{"cmd":"hello","data":{"clientId":"x","heartbeatMs":25000,"windowMs":0,"version":1}}"#;
+        futures_util::SinkExt::send(&mut socket, hello.into()).await.unwrap();
+        drop(gone);
+        std::future::pending::<()>().await;
+    };
+    let run = Box::pin(loadtest::run(plan));
+    let report = tokio::select! { report = run => report.unwrap(), () = serve => panic!("it waits") };
+    assert!(report.verdict.ok && report.ramp.connected == 30, "{report}");
+    assert!(report.gateways[2].failed_attempts >= 10 && report.gateways[2].counts.received > 0, "{report}");
+}

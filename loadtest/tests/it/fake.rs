@@ -42,6 +42,8 @@ pub(crate) enum Fault {
     Reorder,
     /// One client gets one item with a changed byte.
     Corrupt,
+    /// One client gets the last item of 200 a second and a half after the others.
+    Late,
     /// One client gets an item of somebody else.
     Misdeliver,
     /// Every third push is refused with 503.
@@ -82,6 +84,7 @@ struct Client {
     /// An item held back to come after the next one.
     held: Option<String>,
     outbox: mpsc::Sender<Message>,
+    tasks: Tasks,
 }
 
 #[derive(Deserialize)]
@@ -116,7 +119,7 @@ impl Fake {
             tasks.spawn(async move {
                 loop {
                     let (stream, _) = listener.accept().await.unwrap();
-                    inner.spawn(serve_client(stream, state.clone(), gateway));
+                    inner.spawn(serve_client(stream, state.clone(), gateway, inner.clone()));
                 }
             });
         }
@@ -132,7 +135,7 @@ impl Fake {
     }
 }
 
-async fn serve_client(stream: TcpStream, state: Arc<State>, gateway: usize) {
+async fn serve_client(stream: TcpStream, state: Arc<State>, gateway: usize, tasks: Tasks) {
     let mut query = String::new();
     let mut deflates = false;
     if state.fault == Fault::Shed {
@@ -161,7 +164,7 @@ async fn serve_client(stream: TcpStream, state: Arc<State>, gateway: usize) {
     let (outbox, mut inbox) = mpsc::channel(10_000);
     let rooms = all("room").into_iter().collect();
     // Registered before the hello, as a gateway does.
-    state.clients.lock().push(Client { id: id.clone(), user, rooms, gateway, held: None, outbox });
+    state.clients.lock().push(Client { id: id.clone(), user, rooms, gateway, held: None, outbox, tasks });
     let mut deflater = deflates.then(|| Deflater::new(state.fault));
     let served = async {
         socket.send(Message::text(hello)).await.ok()?;
@@ -177,7 +180,12 @@ async fn serve_client(stream: TcpStream, state: Arc<State>, gateway: usize) {
                         Err(_) => return shed(&mut socket).await,
                     }
                 }
-                message = socket.next() => { message?.ok()?; }
+                message = socket.next() => {
+                    if let Message::Text(command) = message?.ok()? {
+                        let reply = state.obey(&id, &command);
+                        socket.send(Message::text(reply)).await.ok()?;
+                    }
+                }
             }
         }
         #[allow(unreachable_code, reason = "gives the block its type")]
@@ -250,6 +258,23 @@ impl Handler for Api {
 }
 
 impl State {
+    /// `join` and `leave`; the reply.
+    fn obey(&self, id: &str, command: &str) -> String {
+        let command: serde_json::Value = serde_json::from_str(command).unwrap();
+        let room = command["data"]["room"].as_str().unwrap().to_owned();
+        let mut clients = self.clients.lock();
+        let client = clients.iter_mut().find(|client| client.id == id).unwrap();
+        let cmd = command["cmd"].as_str().unwrap();
+        let was_other = match cmd {
+            "join" => client.rooms.insert(room),
+            "leave" => client.rooms.remove(&room),
+            other => panic!("a client may not say {other}"),
+        };
+        assert!(was_other, "{cmd} of a room that the client is in, or is not in");
+        let seq = &command["seq"];
+        format!(r#"{{"seq":{seq},"cmd":"{cmd}","response":{{"code":200,"codeMsg":"Success"}}}}"#)
+    }
+
     fn push(&self, body: &[u8]) -> (u16, String) {
         let push: Push<'_> = serde_json::from_slice(body).unwrap();
         let turn = self.pushes.fetch_add(1, Relaxed);
@@ -261,7 +286,7 @@ impl State {
         if self.fault == Fault::Cut && turn == 10 {
             clients.retain(|client| client.gateway != 1);
         }
-        let mut odd = turn == 10;
+        let (mut odd, mut odd_at_last) = (turn == 10, turn == 199);
         for client in clients.iter_mut() {
             let Some(room) = client.matches(&push.to) else {
                 if self.fault == Fault::Misdeliver && odd && push.to.client.is_some() {
@@ -278,6 +303,7 @@ impl State {
                 Fault::Lose if odd => {}
                 Fault::Duplicate if odd => client.send(&format!("{text},{text}")),
                 Fault::Reorder if odd => client.held = Some(text),
+                Fault::Late if turn == 199 && odd_at_last => client.send_later(text),
                 Fault::Corrupt if odd => client.send(&text.replacen("\"f\":\"", "\"f\":\"?", 1)),
                 _ => {
                     client.send(&text);
@@ -286,7 +312,7 @@ impl State {
                     }
                 }
             }
-            odd = false;
+            (odd, odd_at_last) = (false, false);
         }
         if self.fault == Fault::Lie && turn == 10 {
             return refused;
@@ -313,6 +339,16 @@ impl Client {
         }
         let one = to.all || to.user.as_ref() == Some(&self.user) || to.client.as_ref() == Some(&self.id);
         one.then_some(None)
+    }
+
+    /// Later than anything else takes.
+    fn send_later(&self, items: String) {
+        let outbox = self.outbox.clone();
+        self.tasks.spawn(async move {
+            tokio::time::sleep(Duration::from_millis(1_500)).await;
+            let text = format!(r#"{{"cmd":"push","items":[{items}]}}"#);
+            _ = outbox.send(Message::text(text)).await;
+        });
     }
 
     fn send(&self, items: &str) {

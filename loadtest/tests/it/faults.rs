@@ -1,5 +1,7 @@
 //! Each fault of a cluster is found in the whole tool, and a good cluster passes.
 
+use std::time::Duration;
+
 use loadtest::{Counts, Mix, Plan, Report};
 
 use super::fake::Fault;
@@ -64,6 +66,21 @@ async fn a_reordered_item_fails_the_run() {
 async fn a_corrupted_item_fails_the_run() {
     let report = report(Fault::Corrupt, |_| {}).await;
     assert_eq!(failed(&report), Counts { corrupted: 1, lost: 1, ..Counts::default() }, "{report}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_late_item_fails_the_run_that_asked_for_it() {
+    for (bound, late) in [(Some(Duration::from_secs(1)), 1), (Some(Duration::from_secs(60)), 0), (None, 0)] {
+        let report = report(Fault::Late, |plan| {
+            only_to_all(plan);
+            plan.late = bound;
+        })
+        .await;
+        let totals = report.totals;
+        let clean = Counts { expected: 12_000, received: 12_000, late, ..Counts::default() };
+        assert_eq!((totals, report.verdict.ok), (clean, late == 0), "{report}");
+        assert!(report.latency.total.max_ms > 1_400.0, "{report}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
