@@ -1,5 +1,6 @@
 //! The command line.
 
+mod output;
 mod scenario;
 mod stage;
 mod words;
@@ -10,9 +11,10 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 use loadtest::{Events, Mix, Order, Plan, Remote, Verify, floor};
 
+pub(crate) use output::{Asked, CompareArgs, JsonOutput, Output};
 pub(crate) use scenario::{Scenario, list};
 pub(crate) use stage::{DoctorArgs, StageArgs};
-use words::{read_count, read_key, read_size};
+use words::{Rate, read_count, read_key, read_size};
 
 /// Where a cluster for development has its API.
 const LOGIC: &str = "http://127.0.0.1:7100";
@@ -20,7 +22,8 @@ const LOGIC: &str = "http://127.0.0.1:7100";
 /// Clients and publishers for Tidegate that verify every item at every client.
 ///
 /// Exit codes: 0 everything arrived, once, in order, whole; 1 it did not, or the run failed; 2 usage;
-/// 69 a target is not reachable or not what it should be; 130 interrupted (a partial report is printed).
+/// 69 a target is not reachable or not what it should be; 99 a threshold is missed; 130 interrupted (a partial
+/// report is printed).
 #[derive(Debug, Parser)]
 #[command(name = "tidegate-loadtest", version)]
 pub(crate) struct Args {
@@ -50,6 +53,10 @@ pub(crate) enum Command {
     ///
     /// Exit codes: 0 the run had what it wanted; 1 it could not be joined, or ended before its time; 2 usage.
     Agent(AgentArgs),
+    /// Show two reports of the same plan beside each other, and what is worse in the second beyond noise.
+    ///
+    /// Exit codes: 0 nothing is worse; 1 something is; 2 they cannot be read or compared; 99 a threshold is missed.
+    Compare(CompareArgs),
 }
 
 #[derive(Debug, clap::Args)]
@@ -114,23 +121,15 @@ pub(crate) struct FloorArgs {
     #[arg(long, default_value_t = 0)]
     threads: usize,
     #[command(flatten)]
-    output: Output,
+    output: JsonOutput,
 }
 
 impl FloorArgs {
     /// What to measure, and where its report goes.
-    pub(crate) fn split(self) -> (floor::Plan, Output) {
+    pub(crate) fn split(self) -> (floor::Plan, JsonOutput) {
         let Self { connections, bytes, rounds, every, threads, output } = self;
         (floor::Plan { connections, bytes, rounds, every, threads, program: None }, output)
     }
-}
-
-/// Where the report goes.
-#[derive(Debug, clap::Args)]
-pub(crate) struct Output {
-    /// Also write the report as JSON to a file; `-`: to standard output, and the text to standard error
-    #[arg(long, value_name = "FILE|-")]
-    pub(crate) json: Option<String>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -158,9 +157,9 @@ pub(crate) struct RunArgs {
     /// Clients that share one user
     #[arg(long, default_value_t = 2)]
     clients_per_user: u32,
-    /// Pushes a second, over all logic nodes; 0: none, clients only connect
-    #[arg(long, default_value_t = 100.0)]
-    rate: f64,
+    /// Pushes a second, over all logic nodes; 0: none, clients only connect; max: as fast as they are answered
+    #[arg(long, value_name = "N|max", default_value_t = Rate::PerSec(100.0))]
+    rate: Rate,
     /// For how long to publish
     #[arg(long, default_value = "10s", value_parser = humantime::parse_duration)]
     duration: Duration,
@@ -282,7 +281,8 @@ impl RunArgs {
             rooms: self.rooms,
             rooms_per_client: self.rooms_per_client,
             clients_per_user: self.clients_per_user,
-            rate: self.rate,
+            rate: self.rate.per_sec(),
+            closed: self.rate == Rate::Max,
             duration: self.duration,
             size: self.size,
             mix: self.mix,
@@ -314,6 +314,7 @@ impl RunArgs {
             drain: self.drain,
             expect_churn: self.expect_churn,
             api_key: self.api_key_file,
+            watched: Vec::new(),
         };
         (plan, self.output)
     }

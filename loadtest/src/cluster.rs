@@ -16,6 +16,7 @@ use common::shutdown::Shutdown;
 use common::tasks::Tasks;
 use tempfile::NamedTempFile;
 
+use crate::account::{Role, Watched};
 use crate::probe;
 use crate::publisher::Caller;
 use crate::run::Error;
@@ -28,6 +29,9 @@ const LINK_LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// Nodes that were told to end take this long at the most: each has thousands of sockets to close.
 const END_TIME_MAX: Duration = Duration::from_secs(20);
+
+/// Name of the logic node.
+const LOGIC: &str = "logic";
 
 /// Any port that is free.
 const ANY: &str = "127.0.0.1:0";
@@ -72,7 +76,7 @@ impl Cluster {
         let gateways = gateways(spec, &program, secret.path(), &tasks).await.map_err(Error::Unreachable)?;
         let mut logic = logic_command(secret.path());
         logic.extend(gateways.iter().flat_map(|gateway| ["--gateway".to_owned(), gateway.link.clone()]));
-        let logic = Starting::start(&program, "logic", logic, None, &tasks).map_err(Error::Unreachable)?;
+        let logic = Starting::start(&program, LOGIC, logic, None, &tasks).map_err(Error::Unreachable)?;
         let logic = logic.ready().await.map_err(Error::Unreachable)?;
         let mut cluster = Self { program, logic, gateways, _secret: secret, tasks };
         cluster.linked().await.map_err(Error::Unreachable)?;
@@ -96,6 +100,14 @@ impl Cluster {
     pub fn nodes(&self) -> Vec<(&str, u32)> {
         let nodes = std::iter::once(&self.logic).chain(&self.gateways);
         nodes.filter_map(|node| Some((node.name(), node.pid()?))).collect()
+    }
+
+    /// Every node that runs, to be accounted for.
+    #[must_use]
+    pub fn watched(&self) -> Vec<Watched> {
+        let role = |name: &str| if name == LOGIC { Role::Logic } else { Role::Gateway };
+        let nodes = self.nodes().into_iter();
+        nodes.map(|(name, pid)| Watched { role: role(name), name: name.to_owned(), pid }).collect()
     }
 
     /// Kills a gateway as a crash would.
@@ -196,7 +208,7 @@ fn gateway_command(spec: &Spec, name: &str, secret: &Path, workers: usize) -> Ve
 
 fn logic_command(secret: &Path) -> Vec<String> {
     let mut command = node_command("logic", secret);
-    command.extend(["--name".to_owned(), "logic".to_owned()]);
+    command.extend(["--name", LOGIC].map(str::to_owned));
     command
 }
 

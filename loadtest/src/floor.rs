@@ -23,6 +23,7 @@ use std::process::ExitCode;
 use serde::Serialize;
 
 pub use plan::Plan;
+pub(crate) use plan::{BYTES_MAX, BYTES_MIN};
 
 use crate::kernel::Kernel;
 use crate::machine::Machine;

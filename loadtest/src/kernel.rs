@@ -8,8 +8,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-/// Ticks a second in `/proc/self/stat`: 100 on every Linux that has a C library (`sysconf(_SC_CLK_TCK)`).
-const TICKS_PER_SEC: f64 = 100.0;
+use crate::account::ticks_per_sec;
 
 /// Packets and connections that the kernel of this machine dropped or sent again while the run went,
 /// whoever's they were.
@@ -104,7 +103,7 @@ pub(crate) fn cpu_secs() -> f64 {
     let text = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
     // The name in parentheses may contain spaces; user and system time are fields 14 and 15.
     let fields = text.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace();
-    fields.skip(11).take(2).filter_map(|field| field.parse::<f64>().ok()).sum::<f64>() / TICKS_PER_SEC
+    fields.skip(11).take(2).filter_map(|field| field.parse::<f64>().ok()).sum::<f64>() / ticks_per_sec()
 }
 
 /// CPU time that the threads of a process have used, to the nanosecond for those that sleep; `None`: there is

@@ -8,10 +8,13 @@
 //!
 //! Nothing here knows how a node works inside; all it uses of `common` is the vocabulary that any client has.
 
+mod account;
 pub mod agent;
 mod clock;
 pub mod cluster;
+mod compare;
 mod exact;
+mod figure;
 pub mod floor;
 mod handshake;
 mod inflate;
@@ -34,17 +37,24 @@ mod scan;
 mod schedule;
 pub mod stage;
 mod target;
+mod threshold;
 mod timeline;
 mod tracker;
 mod wire;
 mod world;
 
+pub use account::{Cpu, Ended, Memory, Role, RoleUse, Usage, Watched};
+pub use compare::{Change, Comparison, Row};
+pub use figure::{Better, Figure, Unit};
 pub use kernel::{KernelCounters, cpu_of};
 pub use machine::Machine;
 pub use plan::{BadPlan, Event, Events, Mix, Order, Plan, Remote, Verify};
 pub use progress::{Phase, Progress};
 pub use report::{
-    AgentReport, Counts, Frames, GatewayReport, Generator, Kernel, Latencies, LogicReport, Percentiles,
-    PlanSummary, Pushes, Ramp, Report, SlowReport, Verdict,
+    AgentReport, ClosedLoop, Cost, Counts, FloorReport, Frames, GatewayReport, Generator, Kernel, Latencies,
+    Lateness, LogicReport, Measured, Origin, Percentiles, PlanSummary, Pushes, Ramp, Rates, Report,
+    RoleReport, SCHEMA, SlowReport, Verdict, Whole, floor_plan,
 };
 pub use run::{Error, run, run_with};
+pub use threshold::{Judged, Threshold};
+pub use timeline::Point;

@@ -6,20 +6,22 @@
 )]
 
 mod args;
+mod conclude;
+mod display;
 mod doctor;
+mod output;
 
-use std::io::{IsTerminal, Write};
 use std::pin::Pin;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
 
 use common::shutdown::{Shutdown, Signals};
 use loadtest::limits::Limits;
 use loadtest::stage::Stage;
-use loadtest::{Phase, Plan, Progress, agent, floor};
+use loadtest::{Plan, Progress, agent, floor};
 
 use args::{AgentArgs, Command, DoctorArgs, FloorArgs, Output, Scenario, ScenarioCommand, StageArgs};
+use output::Files;
 
 fn main() -> ExitCode {
     if let Some(code) = floor::role().or_else(agent::role) {
@@ -42,6 +44,7 @@ fn main() -> ExitCode {
         Command::Doctor(asked) => examine(&asked),
         Command::Floor(asked) => measure_floor(asked),
         Command::Agent(asked) => hold_clients(&asked),
+        Command::Compare(asked) => conclude::compare(&asked),
     }
 }
 
@@ -121,12 +124,12 @@ fn tell(text: Result<String, String>) -> ExitCode {
 
 fn measure_floor(asked: FloorArgs) -> ExitCode {
     let (plan, output) = asked.split();
-    let mut json = match Json::open(&output) {
-        Ok(json) => json,
+    let files = match Files::open_json(&output) {
+        Ok(files) => files,
         Err(why) => return fail(1, &why),
     };
     match floor::run(&plan) {
-        Ok(report) => match show_report(&mut json, &report, &report.json()) {
+        Ok(report) => match files.give(&report, &report.json(), String::new) {
             Ok(()) => ExitCode::from(report.exit_code()),
             Err(why) => fail(1, &why),
         },
@@ -135,8 +138,12 @@ fn measure_floor(asked: FloorArgs) -> ExitCode {
 }
 
 async fn execute(job: Job, output: Output) -> ExitCode {
-    let mut json = match Json::open(&output) {
-        Ok(json) => json,
+    let thresholds = match conclude::asked(&output) {
+        Ok(thresholds) => thresholds,
+        Err(code) => return code,
+    };
+    let files = match Files::open(&output) {
+        Ok(files) => files,
         Err(why) => return fail(1, &why),
     };
     let mut signals = match Signals::listen() {
@@ -145,11 +152,15 @@ async fn execute(job: Job, output: Output) -> ExitCode {
     };
     let shutdown = Shutdown::new();
     let progress = Arc::new(Progress::default());
+    let publish = match &job {
+        Job::Run(plan) => plan.duration,
+        Job::Stage(stage) => stage.duration(),
+    };
     let mut run: Pin<Box<dyn Future<Output = _>>> = match job {
         Job::Run(plan) => Box::pin(loadtest::run_with(plan, &shutdown, progress.clone())),
         Job::Stage(stage) => Box::pin(stage.run(&shutdown, progress.clone())),
     };
-    let mut show = Box::pin(show(&progress));
+    let mut show = Box::pin(display::show(&progress, publish));
     let mut interrupted = None;
     let ended = loop {
         tokio::select! {
@@ -166,91 +177,18 @@ async fn execute(job: Job, output: Output) -> ExitCode {
         }
     };
     drop(show);
-    let report = match (ended, interrupted) {
+    let mut report = match (ended, interrupted) {
         (Ok(report), _) => report,
         (Err(error), Some(code)) => return fail(code, &error.to_string()),
         (Err(error), None) => return fail(error.exit_code(), &error.to_string()),
     };
-    if let Err(why) = show_report(&mut json, &report, &report.json()) {
-        return fail(interrupted.unwrap_or(1), &why);
+    if output.floor && report.complete {
+        interrupted = conclude::measure_beside(&mut report, &mut signals).await;
     }
-    ExitCode::from(interrupted.unwrap_or(report.exit_code()))
+    conclude::conclude(report, &thresholds, files, interrupted)
 }
 
-/// The text to people, the JSON to where it goes.
-fn show_report(json: &mut Json, text: &dyn std::fmt::Display, as_json: &str) -> Result<(), String> {
-    match json {
-        Json::Stdout => eprintln!("{text}"),
-        _ => println!("{text}"),
-    }
-    json.write(as_json)
-}
-
-/// A line of progress: over and over on a terminal, every ten seconds elsewhere, and at each new phase.
-async fn show(progress: &Progress) -> std::convert::Infallible {
-    let terminal = std::io::stderr().is_terminal();
-    let every = if terminal { Duration::from_millis(500) } else { Duration::from_secs(10) };
-    let mut tick = tokio::time::interval(every);
-    loop {
-        let next = match progress.phase() {
-            Phase::Checking => Phase::Connecting,
-            Phase::Connecting => Phase::Publishing,
-            Phase::Publishing => Phase::Draining,
-            Phase::Draining | Phase::Judging => Phase::Judging,
-        };
-        if progress.phase() == Phase::Judging {
-            std::future::pending::<()>().await;
-        }
-        tokio::select! {
-            _ = tick.tick() => {}
-            () = progress.reached(next) => {}
-        }
-        let line = progress.line();
-        if terminal {
-            eprint!("\r\x1b[K{line}{}", if progress.phase() == Phase::Judging { "\n" } else { "" });
-            // A terminal that cannot be written to has nobody in front of it.
-            _ = std::io::stderr().flush();
-        } else {
-            eprintln!("{line}");
-        }
-    }
-}
-
-/// Where the JSON goes. Opened before the run, so that a path that cannot be written costs no run.
-enum Json {
-    Nowhere,
-    Stdout,
-    File(std::fs::File, String),
-}
-
-impl Json {
-    fn open(output: &Output) -> Result<Self, String> {
-        match output.json.as_deref() {
-            None => Ok(Self::Nowhere),
-            Some("-") => Ok(Self::Stdout),
-            Some(path) => match std::fs::File::create(path) {
-                Ok(file) => Ok(Self::File(file, path.to_owned())),
-                Err(error) => Err(format!("cannot write the report to {path}: {error}")),
-            },
-        }
-    }
-
-    fn write(&mut self, report: &str) -> Result<(), String> {
-        let text = format!("{report}\n");
-        match self {
-            Self::Nowhere => Ok(()),
-            Self::Stdout => std::io::stdout()
-                .write_all(text.as_bytes())
-                .map_err(|error| format!("cannot write the report: {error}")),
-            Self::File(file, path) => file
-                .write_all(text.as_bytes())
-                .and_then(|()| file.sync_all())
-                .map_err(|error| format!("cannot write the report to {path}: {error}")),
-        }
-    }
-}
-
-fn fail(code: u8, why: &str) -> ExitCode {
+pub(crate) fn fail(code: u8, why: &str) -> ExitCode {
     eprintln!("tidegate-loadtest: {why}");
     ExitCode::from(code)
 }

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 pub use event::{Event, Events, Remote};
 pub use mix::{Mix, Order};
 
+use crate::account::Watched;
 use crate::payload;
 use crate::reactor::SOURCES_MAX;
 use crate::target::{Endpoint, Scheme};
@@ -50,6 +51,9 @@ pub struct Plan {
     pub clients_per_user: u32,
     /// Pushes a second, over all logic nodes.
     pub rate: f64,
+    /// Closed model: each publisher connection sends its next push when the last is answered, as fast as it goes, and
+    /// `rate` only bounds how many there are. For the throughput of the API; there are no intended times then.
+    pub closed: bool,
     /// For how long is published.
     pub duration: Duration,
     /// Length of each push's `data`, in bytes.
@@ -116,6 +120,9 @@ pub struct Plan {
     pub expect_churn: Vec<String>,
     /// Key for the API of logic, sent as `Authorization: Bearer`.
     pub api_key: Option<String>,
+    /// Processes of the cluster, whose CPU time and memory are accounted for. Those of targets on this machine that are
+    /// not among them are looked for.
+    pub watched: Vec<Watched>,
 }
 
 impl Default for Plan {
@@ -129,6 +136,7 @@ impl Default for Plan {
             rooms_per_client: 5,
             clients_per_user: 2,
             rate: 100.0,
+            closed: false,
             duration: Duration::from_secs(10),
             size: 200,
             mix: Mix::default(),
@@ -160,6 +168,7 @@ impl Default for Plan {
             drain: Duration::from_secs(15),
             expect_churn: Vec::new(),
             api_key: None,
+            watched: Vec::new(),
         }
     }
 }
@@ -197,6 +206,11 @@ impl fmt::Display for BadPlan {
 impl std::error::Error for BadPlan {}
 
 impl Plan {
+    /// At what rate intended times follow each other; 0: there are none.
+    pub(crate) fn pace(&self) -> f64 {
+        if self.closed { 0.0 } else { self.rate }
+    }
+
     /// How many items the run publishes if nothing stops it.
     pub(crate) fn items(&self) -> u64 {
         // A float too large for the integer becomes its largest value, which `check` refuses.
@@ -252,6 +266,10 @@ impl Plan {
             ),
             (self.clients_per_user > 0, "0 clients a user: at least 1".into()),
             (self.rate.is_finite() && self.rate >= 0.0, format!("rate {}: a number from 0 on", self.rate)),
+            (
+                !self.closed || self.late.is_none(),
+                "nothing is late where pushes have no intended times".into(),
+            ),
             (items <= ITEMS_MAX, format!("rate × duration is {items} pushes: at most {ITEMS_MAX}")),
             (self.mix.total() > 0, "the mix has no weight that is not zero".into()),
             (

@@ -4,12 +4,14 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
 
 use parking_lot::Mutex;
+use serde::Serialize;
 use tokio::sync::watch;
 
 use crate::timeline::Interval;
 
 /// The parts of a run, in order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub enum Phase {
     /// Limits and targets are checked.
     Checking,
@@ -87,6 +89,18 @@ impl Progress {
         self.accepted.load(Relaxed)
     }
 
+    /// Clients that there are to be.
+    #[must_use]
+    pub fn clients(&self) -> u64 {
+        self.clients.load(Relaxed)
+    }
+
+    /// Items that clients should have received when all that was accepted has arrived.
+    #[must_use]
+    pub fn due(&self) -> u64 {
+        self.due.load(Relaxed)
+    }
+
     /// Items that clients received for the first time.
     #[must_use]
     pub fn received(&self) -> u64 {
@@ -98,15 +112,7 @@ impl Progress {
         self.connected.fetch_add(came, Relaxed);
         self.connected.fetch_sub(went, Relaxed);
         self.received.fetch_add(more.received, Relaxed);
-        let mut interval = self.interval.lock();
-        let sum = &mut interval.0;
-        sum.received += more.received;
-        sum.frames += more.frames;
-        sum.bytes += more.bytes;
-        sum.latency.add(&more.latency);
-        sum.late = sum.late.max(more.late);
-        sum.busy += more.busy;
-        sum.looped += more.looped;
+        self.interval.lock().0.add(more);
     }
 
     /// What happened since the last call.

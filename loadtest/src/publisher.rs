@@ -84,20 +84,26 @@ pub(crate) struct Publisher {
     desk: Arc<Desk>,
     lanes: Vec<Arc<Lane>>,
     tallies: Vec<Mutex<Tally>>,
+    /// By how much pushes were offered later than intended.
+    late: Mutex<Times>,
     sizes: Sizes,
+    /// Pushes have no intended times.
+    closed: bool,
     /// Gateways by the names that logic nodes give them.
     names: RwLock<HashMap<String, u32>>,
 }
 
 impl Publisher {
     /// Publishes nothing yet. `names`: our gateways by the names that logic nodes give them.
-    pub(crate) fn new(desk: Arc<Desk>, names: HashMap<String, u32>) -> Arc<Self> {
+    pub(crate) fn new(desk: Arc<Desk>, names: HashMap<String, u32>, closed: bool) -> Arc<Self> {
         let world = &desk.world;
         let logics = world.logics as usize;
         Arc::new(Self {
             lanes: (0..logics).map(|_| Arc::default()).collect(),
             tallies: (0..logics).map(|_| Mutex::default()).collect(),
+            late: Mutex::default(),
             sizes: Sizes::of(world),
+            closed,
             names: RwLock::new(names),
             desk,
         })
@@ -141,10 +147,26 @@ impl Publisher {
             while next < items.len() && ledger.intended(next as u32) <= now {
                 let stream = items[next].stream;
                 let logic = world.stream(stream).logic;
+                self.late.lock().record(now - ledger.intended(next as u32));
                 self.lanes[logic as usize].offer(stream, next as u32);
                 next += 1;
             }
         }
+    }
+
+    /// Offers items as fast as they are answered, for some time or until all are offered or the run is to end. At most
+    /// so many wait for each logic node.
+    pub(crate) async fn offer_closed(&self, time: Duration, waiting_max: usize, shutdown: &Shutdown) {
+        let Desk { world, ledger, .. } = &*self.desk;
+        let offer = async {
+            for (item, planned) in ledger.schedule.items.iter().enumerate() {
+                let lane = &self.lanes[world.stream(planned.stream).logic as usize];
+                lane.room(waiting_max).await;
+                lane.offer(planned.stream, item as u32);
+            }
+        };
+        // All of them, or the time, or the end: what was offered is sent in any case.
+        _ = shutdown.or_draining(tokio::time::timeout(time, offer)).await;
     }
 
     /// Whether everything that was offered is answered.
@@ -155,6 +177,11 @@ impl Publisher {
     /// Forgets what waits, and lets the connections end. What is under way still gets its answer.
     pub(crate) fn close(&self) {
         self.lanes.iter().for_each(|lane| lane.close());
+    }
+
+    /// By how much pushes were offered later than intended: the schedule's own lateness, whatever answers took.
+    pub(crate) fn late(&self) -> Times {
+        self.late.lock().clone()
     }
 
     /// What came of it, by logic node.
@@ -177,7 +204,9 @@ impl Publisher {
             Answered::Accepted { failed } => {
                 tally.accepted += 1;
                 tally.partial += u64::from(!failed.is_empty());
-                tally.total.record(now.saturating_sub(ledger.intended(item)));
+                if !self.closed {
+                    tally.total.record(now.saturating_sub(ledger.intended(item)));
+                }
                 tally.service.record(now - sent);
                 for (name, code) in failed {
                     tally.blame(format!("gateway {name}: {code}"));

@@ -50,6 +50,9 @@ const BUFFER_BYTES: usize = 256 * 1024;
 /// Source addresses 127.0.0.2 and up, at most: to 127.0.234.97.
 pub(crate) const SOURCES_MAX: u32 = 60_000;
 
+/// How finely epoll keeps time.
+const TIMER_GRAIN: Duration = Duration::from_millis(1);
+
 /// How long a loop with nothing to do may sleep.
 const SLEEP_MAX: Duration = Duration::from_millis(100);
 
@@ -346,7 +349,8 @@ impl Reactor {
     fn take_events(&mut self, events: &mut Events, sleep: Duration) -> bool {
         let begun = Instant::now();
         let polled = self.poll.poll(events, Some(sleep));
-        self.reading.waited(begun.elapsed());
+        // A process that was not given a core wakes late: that is no waiting.
+        self.reading.waited(begun.elapsed().min(sleep.max(TIMER_GRAIN)));
         match polled {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return true,

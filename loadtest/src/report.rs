@@ -1,5 +1,10 @@
 //! What a run found: for programs as JSON (camelCase), for people as text.
 
+mod bottleneck;
+pub(crate) mod format;
+mod html;
+mod measured;
+mod origin;
 mod text;
 
 use std::collections::BTreeMap;
@@ -7,13 +12,21 @@ use std::collections::BTreeMap;
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
+use crate::threshold::Threshold;
+
 pub use crate::kernel::Kernel;
 pub use crate::tracker::Counts;
+pub(crate) use measured::Done;
+pub use measured::{Cost, FloorReport, Lateness, Measured, Rates, RoleReport, SCHEMA, Whole, floor_plan};
+pub use origin::Origin;
 
 /// Everything that a run found.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Report {
+    /// What it cost, and how far it can be trusted.
+    #[serde(flatten)]
+    pub measured: Measured,
     /// Whether it is good.
     pub verdict: Verdict,
     /// The run was not interrupted.
@@ -30,6 +43,8 @@ pub struct Report {
     pub gateways: Vec<GatewayReport>,
     /// Over all logic nodes.
     pub pushes: Pushes,
+    /// How fast calls were answered, if publishers waited for nothing else.
+    pub closed_loop: Option<ClosedLoop>,
     /// By logic node, in the order in which they were given.
     pub logics: Vec<LogicReport>,
     /// How long things took.
@@ -94,6 +109,18 @@ pub struct PlanSummary {
     pub processes: u32,
     /// Event loops of each.
     pub threads: u32,
+    /// The part of the clients that went away and came back, a second.
+    pub churn: f64,
+    /// The part of the clients that left a room and joined it again, a second.
+    pub moves: f64,
+    /// The exponent of Zipf's law for the sizes of rooms.
+    pub zipf: f64,
+    /// Clients used other gateways when theirs was away.
+    pub failover: bool,
+    /// The part of the clients that never read.
+    pub stalled_share: f64,
+    /// The part of the clients that read slowly.
+    pub slow_share: f64,
     /// What is later than this is late; none: nothing is.
     pub late_ms: Option<u64>,
 }
@@ -196,6 +223,18 @@ pub struct Pushes {
     pub unsent: u64,
     /// Accepted, and at least one gateway did not take it.
     pub partial: u64,
+}
+
+/// Publishing in a closed loop: on each connection the next call follows the last answer.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ClosedLoop {
+    /// Connections to each logic node.
+    pub connections: usize,
+    /// For how long.
+    pub secs: f64,
+    /// Calls answered 202 a second.
+    pub calls_per_sec: f64,
 }
 
 /// One logic node.
@@ -324,10 +363,27 @@ pub struct AgentReport {
 }
 
 impl Report {
-    /// Exit code of a program that ran this: 0 good, 1 not.
+    /// Exit code of a program that ran this: 0 good, 1 not, 99 good but a threshold is missed.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
-        u8::from(!self.verdict.ok)
+        let missed = self.measured.thresholds.iter().any(|judged| !judged.held);
+        if !self.verdict.ok {
+            1
+        } else if missed {
+            99
+        } else {
+            0
+        }
+    }
+
+    /// Judges what is asked of the figures; what came of it is part of the report from then on.
+    ///
+    /// # Panics
+    /// Never: a report is structs of numbers and text.
+    pub fn judge(&mut self, thresholds: &[Threshold]) {
+        let figures = serde_json::to_value(&*self).expect("structs of numbers and text are JSON");
+        self.measured.thresholds =
+            thresholds.iter().map(|threshold| threshold.judge(&figures, None)).collect();
     }
 
     /// The report as JSON.

@@ -8,14 +8,15 @@ mod targets;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use common::shutdown::Shutdown;
 use common::tasks::Tasks;
-use tokio::time::MissedTickBehavior;
 
+use crate::account::{Role, Sampler, Watched};
 use crate::agent::message::{Join, Judge, Share};
 use crate::kernel::{self, KernelCounters};
 use crate::ledger::Ledger;
@@ -27,7 +28,6 @@ use crate::publisher::{Desk, Publisher};
 use crate::reactor::{self, Manner};
 use crate::report::{Ramp, Report};
 use crate::schedule::{Draw, Schedule};
-use crate::timeline::Interval;
 use crate::world::World;
 use crowd::{Crowd, Source};
 use link::Board;
@@ -39,15 +39,15 @@ const RAMP_STALL_MAX: Duration = Duration::from_secs(5);
 /// How often the phases look at their counts.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
-/// How often a run is looked at.
-const SAMPLE_EVERY: Duration = Duration::from_secs(1);
-
 /// An agent says what it counted this often, and less often the more of them there are.
 const TICK: Duration = Duration::from_millis(20);
 const TICK_MOST: Duration = Duration::from_millis(500);
 
 /// Processes on one core that a handshake is not slower for.
 const PROCESSES_A_CORE: f64 = 4.0;
+
+/// In a closed loop so many pushes wait for each connection: enough that none is idle.
+const WAITING_EACH: usize = 4;
 
 /// Beyond two windows without a new item, none is expected any more.
 const QUIET: Duration = Duration::from_secs(2);
@@ -118,25 +118,11 @@ pub async fn run_with(mut plan: Plan, shutdown: &Shutdown, progress: Arc<Progres
     let (source, agents) = Source::of(&plan, processes)?;
     let targets = Box::pin(Targets::check(&plan, &tasks)).await?;
     let ending = Shutdown::new();
-    let run = Run::prepare(plan, targets, (progress.clone(), tasks), (agents, &ending));
+    let run = Run::prepare(plan, targets, (progress, tasks), (agents, &ending))?;
     let course = Box::pin(run.course(source, shutdown));
     tokio::select! {
         report = course => report,
         never = pass_on(shutdown, &ending) => match never {},
-        never = sample(&progress) => match never {},
-    }
-}
-
-/// Looks once a second at what happened.
-async fn sample(progress: &Progress) -> std::convert::Infallible {
-    let mut look = tokio::time::interval(SAMPLE_EVERY);
-    look.set_missed_tick_behavior(MissedTickBehavior::Skip);
-    let mut before = Interval::default();
-    loop {
-        look.tick().await;
-        let interval = progress.take_interval();
-        progress.show(&interval, &before);
-        before = interval;
     }
 }
 
@@ -161,8 +147,12 @@ struct Run {
     /// Drains when the run is to end: the caller asked for it, or an agent is lost.
     ending: Shutdown,
     begun: Instant,
+    begun_at: SystemTime,
+    sampler: Sampler,
     /// When clients began to connect, µs on the run's clock.
     ramp_begun: u64,
+    /// For how long was published.
+    published: Duration,
     kernel: KernelCounters,
     cpu_secs: f64,
     rss_bytes: u64,
@@ -174,7 +164,7 @@ impl Run {
         mut targets: Targets,
         (progress, tasks): (Arc<Progress>, Tasks),
         (agents, ending): (u32, &Shutdown),
-    ) -> Self {
+    ) -> Result<Self, Error> {
         let world = World::of(&plan);
         let cores = std::thread::available_parallelism().map_or(1, usize::from) as u32;
         let here = if plan.remote.is_some() { 1 } else { agents };
@@ -189,11 +179,14 @@ impl Run {
         }
         let schedule = Schedule::draw(&Draw::of(&plan), &world);
         let format = Format::new(fastrand::u64(..), plan.size);
-        let ledger = Ledger::new(schedule, format, plan.rate, 0);
+        let ledger = Ledger::new(schedule, format, plan.pace(), 0);
         progress.clients.store(u64::from(plan.clients), Relaxed);
+        let begun = Instant::now();
+        let sampler = Sampler::start(targets.watched(&plan, agents), progress.clone(), begun)
+            .map_err(|error| Error::Broken(format!("cannot start the accounting: {error}")))?;
         let desk = Desk::new(world, ledger, progress);
-        Self {
-            publisher: Publisher::new(desk.clone(), targets.names.clone()),
+        Ok(Self {
+            publisher: Publisher::new(desk.clone(), targets.names.clone(), plan.closed),
             board: Board::new(desk.clone(), ending.clone(), agents),
             plan,
             targets,
@@ -202,12 +195,15 @@ impl Run {
             desk,
             tasks,
             ending: ending.clone(),
-            begun: Instant::now(),
+            begun,
+            begun_at: SystemTime::now(),
+            sampler,
             ramp_begun: 0,
+            published: Duration::ZERO,
             kernel: KernelCounters::now(),
             cpu_secs: kernel::cpu_secs(),
             rss_bytes: kernel::rss_bytes(),
-        }
+        })
     }
 
     /// What an agent is told.
@@ -222,7 +218,7 @@ impl Run {
         Share {
             world: desk.world.clone(),
             draw: Draw::of(plan),
-            rate: plan.rate,
+            rate: plan.pace(),
             run: desk.ledger.format.run(),
             size: plan.size,
             verify: plan.verify,
@@ -246,13 +242,13 @@ impl Run {
     }
 
     async fn course(mut self, source: Source, shutdown: &Shutdown) -> Result<Report, Error> {
-        let progress = self.desk.progress.clone();
         let tasks = Tasks::new(Shutdown::new());
         let board = self.board.clone();
         let gathered = Crowd::gather(source, board, tasks, |join| self.share(join));
         let mut crowd = Box::pin(gathered).await?;
         self.check_agents(&crowd)?;
-        progress.enter(Phase::Connecting);
+        self.watch(&crowd);
+        self.enter(Phase::Connecting);
         self.ramp_begun = self.desk.ledger.now();
         crowd.connect(&self.plan).await;
         let ramp = match self.connect(&crowd).await {
@@ -267,9 +263,9 @@ impl Run {
         self.desk.ledger.begin(begin);
         crowd.begin(begin).await;
 
-        progress.enter(Phase::Publishing);
+        self.enter(Phase::Publishing);
         let complete = self.publish().await;
-        progress.enter(Phase::Draining);
+        self.enter(Phase::Draining);
         self.drain(complete).await;
         self.publisher.close();
         let answers = if complete { ANSWERS_TIME_MAX } else { ANSWERS_TIME_SHORT };
@@ -277,24 +273,46 @@ impl Run {
             self.targets.notes.push("some calls to logic nodes never ended".into());
         }
 
-        progress.enter(Phase::Judging);
+        self.enter(Phase::Judging);
         crowd.stop().await;
         let failures = self.desk.ledger.failures().into_iter().collect::<BTreeMap<_, _>>();
         let verdicts = crowd.judge(Judge { excuses: self.excuses(), failures }).await;
         let complete = complete && !shutdown.is_draining() && crowd.lost().is_empty();
-        let report = self.report(&crowd, verdicts, ramp, complete);
+        let taken = self.sampler.end();
+        let report = self.report((&crowd, taken), verdicts, ramp, complete);
         crowd.end().await;
         Ok(report)
+    }
+
+    fn enter(&self, phase: Phase) {
+        self.sampler.enter(phase);
+        self.desk.progress.enter(phase);
+    }
+
+    /// Accounts for the agents that are processes of this machine.
+    fn watch(&self, crowd: &Crowd) {
+        if self.agents > 1 && self.plan.remote.is_none() {
+            for member in &crowd.members {
+                let (name, pid) = (member.name.clone(), member.join.pid);
+                self.sampler.watch(Watched { role: Role::Generator, name, pid });
+            }
+        }
     }
 
     /// Publishes everything at its time; whether nothing ended it.
     async fn publish(&mut self) -> bool {
         let key = self.plan.api_key.as_deref();
         self.publisher.start(&self.targets.logics, self.plan.publisher_connections, key, &self.tasks);
+        let begun = Instant::now();
         let missed = {
-            let offered = Box::pin(self.publisher.offer_all(&self.ending));
+            let (time, waiting_max) = (self.plan.duration, self.plan.publisher_connections * WAITING_EACH);
+            let offered: Pin<Box<dyn Future<Output = ()> + Send>> = match self.plan.closed {
+                true => Box::pin(self.publisher.offer_closed(time, waiting_max, &self.ending)),
+                false => Box::pin(self.publisher.offer_all(&self.ending)),
+            };
             events::announce(&self.plan.events, offered).await
         };
+        self.published = begun.elapsed();
         self.targets.notes.extend(missed);
         !self.ending.is_draining()
     }

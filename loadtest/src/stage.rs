@@ -1,17 +1,22 @@
 //! A run with all that it needs on this machine: the limits looked at, the cluster started, the run, the cluster ended.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use common::shutdown::Shutdown;
+use tokio::sync::mpsc::{self, Receiver};
 
 use crate::cluster::{Cluster, Spec};
 use crate::layout::{Asked, Gateways, Layout};
 use crate::limits::Limits;
 use crate::limits::finding::count;
-use crate::plan::{BadPlan, Plan};
+use crate::plan::{BadPlan, Event, Plan};
 use crate::progress::Progress;
 use crate::report::Report;
 use crate::run::{Error, run_with};
+
+/// Events that may wait while one happens.
+const EVENTS_MAX: usize = 64;
 
 /// A run that was found to fit this machine.
 #[derive(Debug)]
@@ -39,6 +44,7 @@ impl Stage {
         }
         checked.check().map_err(Error::Plan)?;
         if plan.remote.is_some() {
+            check_events(&plan, None)?;
             return match cluster {
                 None => Ok(Self { plan, cluster, layout: None }),
                 Some(_) => Err(Error::Plan(BadPlan(
@@ -56,6 +62,7 @@ impl Stage {
             });
             Error::Limits(lines.join("\n"))
         })?;
+        check_events(&plan, cluster.as_ref().map(|_| layout.gateways))?;
         Ok(Self { plan, cluster, layout: Some(layout) })
     }
 
@@ -63,6 +70,12 @@ impl Stage {
     #[must_use]
     pub fn layout(&self) -> Option<&Layout> {
         self.layout.as_ref()
+    }
+
+    /// For how long is published.
+    #[must_use]
+    pub fn duration(&self) -> std::time::Duration {
+        self.plan.duration
     }
 
     /// Starts the cluster, if there is one to start, runs, and ends the cluster whatever came of the run.
@@ -79,15 +92,23 @@ impl Stage {
         };
         let spec = Spec { gateways: layout.gateways, ..spec };
         let started = shutdown.or_draining(Box::pin(Cluster::start(&spec))).await;
-        let cluster =
+        let mut cluster =
             started.unwrap_or_else(|| Err(Error::Broken("ended while the cluster was starting".into())))?;
         (plan.gateways, plan.logics) = (cluster.gateways(), cluster.logics());
         plan.source_addresses = match plan.source_addresses {
             0 => layout.source_addresses,
             asked => asked,
         };
-        let ended = Box::pin(run_with(plan, shutdown, progress)).await;
-        let fallen = cluster.stop().await;
+        let (to, events) = mpsc::channel(EVENTS_MAX);
+        plan.watched.extend(cluster.watched());
+        plan.expect_churn.extend(killed(&plan, &cluster));
+        plan.events.to = Some(to);
+        let mut notes = Vec::new();
+        let ended = tokio::select! {
+            ended = Box::pin(run_with(plan, shutdown, progress)) => ended,
+            never = act(&mut cluster, events, &mut notes) => match never {},
+        };
+        let fallen = [notes, cluster.stop().await].concat();
         match ended {
             Ok(mut report) => {
                 report.notes.extend(fallen);
@@ -97,6 +118,54 @@ impl Stage {
             Err(error) => Err(explained(error, &fallen)),
         }
     }
+}
+
+/// Makes events happen, for as long as it is asked.
+async fn act(cluster: &mut Cluster, mut events: Receiver<Event>, notes: &mut Vec<String>) -> Infallible {
+    while let Some(event) = events.recv().await {
+        match event {
+            Event::KillGateway(number) => cluster.kill_gateway(number).await,
+            Event::StartGateway(number) => {
+                if let Err(error) = cluster.restart_gateway(number).await {
+                    notes.push(format!("gateway-{number} did not come back: {error}"));
+                }
+            }
+        }
+    }
+    std::future::pending().await
+}
+
+/// The gateways that will be killed: what their clients miss meanwhile is excused.
+fn killed(plan: &Plan, cluster: &Cluster) -> Vec<String> {
+    let gateways = cluster.gateways();
+    let killed = plan.events.at.iter().filter_map(|(_, event)| match event {
+        Event::KillGateway(number) => gateways.get(*number).cloned(),
+        Event::StartGateway(_) => None,
+    });
+    killed.collect()
+}
+
+/// Checks that events are for gateways that will be there.
+fn check_events(plan: &Plan, gateways: Option<u32>) -> Result<(), Error> {
+    let bad = |text: String| Err(Error::Plan(BadPlan(text)));
+    for (_, event) in &plan.events.at {
+        let (Event::KillGateway(number) | Event::StartGateway(number)) = event;
+        match gateways {
+            None => {
+                return bad(
+                    "events happen to a cluster that is started here; the one of --target is not ours".into(),
+                );
+            }
+            Some(most) if *number >= most as usize => {
+                return bad(format!(
+                    "there is no gateway-{number}: of {most} the last is gateway-{}",
+                    most - 1
+                ));
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(())
 }
 
 /// What a plan asks of this machine.

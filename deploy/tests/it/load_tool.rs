@@ -13,6 +13,8 @@ use loadtest::limits::Limits;
 use loadtest::stage::Stage;
 use loadtest::{Error, Plan, Progress};
 
+use serde_json::Value;
+
 use crate::process::{Running, tidegate};
 
 fn spec(gateways: u32) -> Spec {
@@ -171,4 +173,86 @@ fn is_running(pid: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     // Who has ended and was not waited for is a zombie.
     stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with('Z'))
+}
+
+#[test]
+fn slow_twenty_thousand_clients_in_as_many_processes_as_the_limits_demand() {
+    let folder = tempfile::tempdir().unwrap();
+    let json = folder.path().join("report.json").display().to_string();
+    let mut command = tool();
+    command.args([
+        "million",
+        "--connections",
+        "20k",
+        "--connect-rate",
+        "4000",
+        "--rate",
+        "50",
+        "--duration",
+        "20s",
+    ]);
+    command.args(["--json", &json]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let (code, out, err) = crate::process::said(command);
+    assert_eq!(code, 0, "{out}\n{err}");
+    let report: Value = serde_json::from_str(&std::fs::read_to_string(json).unwrap()).unwrap();
+    let totals = &report["totals"];
+    for fault in ["lost", "duplicated", "reordered", "corrupted", "unexpected", "excused"] {
+        assert_eq!(totals[fault], 0, "{fault}: {totals}");
+    }
+    assert_eq!(report["ramp"]["connected"], 20_000);
+    assert!(
+        totals["received"].as_u64() > Some(20_000) && totals["received"] == totals["expected"],
+        "{totals}"
+    );
+    assert_eq!(report["pushes"]["accepted"], 1_000, "{}", report["pushes"]);
+}
+
+#[test]
+fn slow_clients_of_a_gateway_that_is_killed_find_the_others_and_nobody_else_feels_it() {
+    let mut command = tool();
+    command.args([
+        "scenario",
+        "run",
+        "storm",
+        "--connections",
+        "4k",
+        "--duration",
+        "12s",
+        "--connect-rate",
+        "2000",
+    ]);
+    command.args(["--event", "3s:kill=gateway-1", "--event", "7s:start=gateway-1", "--json", "-"]);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let (code, out, err) = crate::process::said(command);
+    assert_eq!(code, 0, "{err}");
+    let report: Value = serde_json::from_str(&out).unwrap();
+    let gateways = report["gateways"].as_array().unwrap();
+    assert!(gateways.len() == 4 && gateways[1]["churnExpected"] == true, "{gateways:?}");
+    let disconnects: Vec<_> =
+        gateways.iter().map(|gateway| gateway["disconnects"].as_u64().unwrap()).collect();
+    assert!(
+        disconnects[1] >= 1_000 && [0, 2, 3].iter().all(|&other| disconnects[other] == 0),
+        "{disconnects:?}"
+    );
+    assert_eq!(report["totals"]["lost"], 0, "{err}");
+}
+
+#[test]
+fn calls_a_second_are_counted_in_a_closed_loop() {
+    let plan = Plan {
+        clients: 100,
+        rooms: 100,
+        rooms_per_client: 1,
+        rate: 20_000.0,
+        closed: true,
+        duration: Duration::from_secs(1),
+        mix: "room=1".parse().unwrap(),
+        ..Plan::default()
+    };
+    let stage = Stage::prepare(plan, Some(spec(1)), &Limits::read()).unwrap();
+    let report = on_runtime(stage.run(&Shutdown::new(), Arc::new(Progress::default()))).unwrap();
+    let closed = report.closed_loop.unwrap();
+    assert!(report.verdict.ok && closed.calls_per_sec > 100.0, "{report}");
+    assert!(report.pushes.scheduled == report.pushes.sent && report.pushes.unsent == 0, "{report}");
+    assert_eq!((report.latency.push_service.count, report.latency.total.count), (report.pushes.accepted, 0));
 }

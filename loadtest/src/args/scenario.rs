@@ -15,20 +15,29 @@ use toml::{Table, Value};
 use super::Args;
 
 /// Those that come with the program.
-const OURS: [(&str, &str); 9] = [
+const OURS: [(&str, &str); 15] = [
     ("million", include_str!("../../scenarios/million.toml")),
     ("ramp", include_str!("../../scenarios/ramp.toml")),
     ("idle", include_str!("../../scenarios/idle.toml")),
     ("broadcast", include_str!("../../scenarios/broadcast.toml")),
+    ("rooms", include_str!("../../scenarios/rooms.toml")),
+    ("mixed", include_str!("../../scenarios/mixed.toml")),
     ("unicast", include_str!("../../scenarios/unicast.toml")),
     ("merged-1", include_str!("../../scenarios/merged-1.toml")),
     ("merged-10", include_str!("../../scenarios/merged-10.toml")),
     ("merged-100", include_str!("../../scenarios/merged-100.toml")),
     ("ten-million", include_str!("../../scenarios/ten-million.toml")),
+    ("storm", include_str!("../../scenarios/storm.toml")),
+    ("slow", include_str!("../../scenarios/slow.toml")),
+    ("churn", include_str!("../../scenarios/churn.toml")),
+    ("push-throughput", include_str!("../../scenarios/push-throughput.toml")),
 ];
 
 /// The command whose flags a scenario may set.
 const COMMAND: &str = "million";
+
+/// The flag that is written as tables.
+const EVENTS: &str = "events";
 
 /// Flags of it that are no part of a scenario.
 const NO_KEYS: [&str; 3] = ["help", "version", "scenario"];
@@ -158,6 +167,28 @@ fn find<'a>(command: &'a Command, key: &str) -> Option<&'a Arg> {
     keys(command).find(|(long, _)| *long == key).map(|(_, arg)| arg)
 }
 
+/// `[[event]]` with `at`, and `kill` or `start`, as it is typed.
+fn event(value: &Value) -> Result<String, String> {
+    let Value::Table(table) = value else { return Err("must be tables: [[event]]".to_owned()) };
+    let (mut at, mut what) = (None, None);
+    for (key, value) in table {
+        let Value::String(text) = value else { return Err(format!("has a {key:?} that is no text")) };
+        match key.as_str() {
+            "at" => at = Some(text),
+            "kill" | "start" if what.is_none() => what = Some((key, text)),
+            "kill" | "start" => return Err("does one thing at a time: kill or start".to_owned()),
+            _ => {
+                let near = nearest(key, ["at", "kill", "start"]).unwrap_or("at, kill or start");
+                return Err(format!("has an unknown key {key:?}; did you mean {near}?"));
+            }
+        }
+    }
+    match (at, what) {
+        (Some(at), Some((verb, whom))) => Ok(format!("{at}:{verb}={whom}")),
+        _ => Err("needs a time and what to do, such as at = \"30s\" and kill = \"gateway-1\"".to_owned()),
+    }
+}
+
 /// A value as the texts that one would type behind the flag.
 fn texts(value: &Value, arg: &Arg) -> Result<Vec<String>, String> {
     let one = |value: &Value| match value {
@@ -168,6 +199,7 @@ fn texts(value: &Value, arg: &Arg) -> Result<Vec<String>, String> {
         other => Err(format!("cannot be {}; write it in quotes, as behind the flag", other.type_str())),
     };
     match value {
+        Value::Array(values) if arg.get_id() == EVENTS => values.iter().map(event).collect(),
         Value::Array(values) if matches!(arg.get_action(), ArgAction::Append) => {
             values.iter().map(one).collect()
         }

@@ -1,12 +1,13 @@
 //! Flags of runs for which a cluster is started: `million`, `scenario run`, `doctor`.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
-use loadtest::Plan;
 use loadtest::cluster::Spec;
 use loadtest::layout::{Asked, Gateways};
+use loadtest::{Event, Plan};
 
-use super::words::read_count;
+use super::words::{read_count, read_event};
 use super::{Output, RunArgs};
 
 /// A run on a cluster of its own, unless one is named.
@@ -26,6 +27,10 @@ struct LocalArgs {
     /// The program tidegate [default: the one beside this program]
     #[arg(long, value_name = "PATH")]
     tidegate: Option<PathBuf>,
+    /// What happens to the cluster, counted from the first push, such as 30s:kill=gateway-1, 40s:start=gateway-1;
+    /// repeatable
+    #[arg(long = "event", value_name = "AT:DO=GATEWAY", value_parser = read_event)]
+    events: Vec<(Duration, Event)>,
     /// One more flag for each gateway that is started, such as --deflate-level=9; repeatable
     #[arg(long, value_name = "FLAG", allow_hyphen_values = true)]
     gateway_flag: Vec<String>,
@@ -36,7 +41,8 @@ impl StageArgs {
     pub(crate) fn split(self) -> (Plan, Option<Spec>, Output) {
         let Self { local, run } = self;
         let is_elsewhere = run.has_target();
-        let (plan, output) = run.split();
+        let (mut plan, output) = run.split();
+        plan.events.at = local.events;
         let spec = Spec {
             gateways: local.gateways_here,
             program: local.tidegate,

@@ -7,10 +7,10 @@ use super::message::{Share, part};
 use crate::plan::BadPlan;
 
 /// Shortest frame: a header and something in it.
-const BYTES_MIN: usize = 4;
+pub(crate) const BYTES_MIN: usize = 4;
 
 /// Longest frame: it fits into an empty socket.
-const BYTES_MAX: usize = 64 * 1024;
+pub(crate) const BYTES_MAX: usize = 64 * 1024;
 
 /// Longest time from one round to the next.
 pub(super) const EVERY_MAX: Duration = Duration::from_secs(60);

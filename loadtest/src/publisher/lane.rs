@@ -13,6 +13,8 @@ use tokio::sync::Notify;
 pub(super) struct Lane {
     state: Mutex<State>,
     wake: Notify,
+    /// Half of the room that somebody waits for is free.
+    taken: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -21,6 +23,10 @@ struct State {
     ready: VecDeque<u32>,
     /// Streams with an item waiting or under way, and what waits of them.
     active: HashMap<u32, VecDeque<u32>>,
+    /// Items that wait.
+    waiting: usize,
+    /// At so few somebody who waits for room is woken.
+    low: usize,
     closed: bool,
 }
 
@@ -33,6 +39,7 @@ impl Lane {
         }
         let fresh = !state.active.contains_key(&stream);
         state.active.entry(stream).or_default().push_back(item);
+        state.waiting += 1;
         if fresh {
             state.ready.push_back(stream);
             self.wake.notify_one();
@@ -49,6 +56,10 @@ impl Lane {
                 let mut state = self.state.lock();
                 if let Some(stream) = state.ready.pop_front() {
                     let item = state.active.get_mut(&stream).and_then(VecDeque::pop_front);
+                    state.waiting = state.waiting.saturating_sub(1);
+                    if state.waiting == state.low {
+                        self.taken.notify_one();
+                    }
                     return item.map(|item| (stream, item));
                 }
                 if state.closed {
@@ -57,6 +68,18 @@ impl Lane {
             }
             woken.await;
         }
+    }
+
+    /// Waits until fewer than so many items wait; then there is room for half as many.
+    pub(super) async fn room(&self, waiting_max: usize) {
+        {
+            let mut state = self.state.lock();
+            state.low = waiting_max / 2;
+            if state.waiting < waiting_max || state.closed {
+                return;
+            }
+        }
+        self.taken.notified().await;
     }
 
     /// The item under way of a stream is answered: the next may follow.
@@ -78,12 +101,14 @@ impl Lane {
     /// Takes no more and forgets what waits.
     pub(super) fn close(&self) {
         let mut state = self.state.lock();
-        let State { ready, active, closed } = &mut *state;
+        let State { ready, active, waiting, closed, .. } = &mut *state;
         *closed = true;
         ready.drain(..).for_each(|stream| _ = active.remove(&stream));
         active.values_mut().for_each(VecDeque::clear);
+        *waiting = 0;
         drop(state);
         self.wake.notify_waiters();
+        self.taken.notify_one();
     }
 }
 
@@ -110,6 +135,24 @@ mod tests {
         assert!(lane.is_idle());
         lane.close();
         assert_eq!(lane.next().await, None);
+    }
+
+    #[tokio::test]
+    async fn whoever_offers_more_than_there_is_room_for_waits_until_half_of_it_is_free() {
+        let lane = Lane::default();
+        for item in 0..4 {
+            lane.room(4).await;
+            lane.offer(item, item);
+        }
+        let mut room = pin!(lane.room(4));
+        let is_free = async |room: &mut std::pin::Pin<&mut _>| {
+            tokio::time::timeout(std::time::Duration::ZERO, room).await.is_ok()
+        };
+        assert!(!is_free(&mut room).await);
+        assert_eq!(lane.next().await, Some((0, 0)));
+        assert!(!is_free(&mut room).await);
+        assert_eq!(lane.next().await, Some((1, 1)));
+        assert!(is_free(&mut room).await);
     }
 
     #[tokio::test]

@@ -2,6 +2,7 @@
 
 use super::Run;
 use super::crowd::Crowd;
+use crate::account::Taken;
 use crate::agent::message::{Used, Verdict};
 use crate::judge::{Excuses, Slow};
 use crate::kernel::{self, KernelCounters};
@@ -9,8 +10,8 @@ use crate::latency::{Latency, Times};
 use crate::publisher::Tally;
 use crate::reactor::{Arrivals, Connections, SlowSeen};
 use crate::report::{
-    self, AgentReport, Counts, Frames, GatewayReport, Generator, Latencies, LogicReport, Percentiles,
-    PlanSummary, Pushes, Ramp, Report, SlowReport,
+    self, AgentReport, ClosedLoop, Counts, Done, Frames, GatewayReport, Generator, Latencies, LogicReport,
+    Measured, Percentiles, PlanSummary, Pushes, Ramp, Report, SlowReport,
 };
 use crate::tracker::EXAMPLES_MAX;
 use crate::world::Pace;
@@ -78,7 +79,7 @@ impl Run {
     /// The report, from what the agents found.
     pub(super) fn report(
         &self,
-        crowd: &Crowd,
+        (crowd, mut taken): (&Crowd, Taken),
         verdicts: Vec<Option<Verdict>>,
         ramp: Ramp,
         complete: bool,
@@ -91,7 +92,8 @@ impl Run {
         let mut totals = Counts::default();
         found.counts.iter().for_each(|counts| totals.add(counts));
         let tallies = self.publisher.tallies();
-        let scheduled = self.desk.ledger.schedule.items.len() as u64;
+        let sent = tallies.iter().map(|tally| tally.sent).sum();
+        let scheduled = if self.plan.closed { sent } else { self.desk.ledger.schedule.items.len() as u64 };
         let pushes = total(tallies.iter().map(pushes_of), scheduled);
         let mut verdict = report::verdict(&totals, &pushes, &gateways, complete);
         for agent in &agents {
@@ -103,8 +105,16 @@ impl Run {
                     .push(format!("{name} is lost, and what its {clients} clients saw with it: {why}"));
             }
         }
-        let notes = self.notes(crowd, &pushes, &found, !kernel.is_clean());
+        let mut notes = self.notes(crowd, &pushes, &found);
+        notes.append(&mut taken.notes);
+        let done = Done {
+            items: totals.received + found.slow_received,
+            frames: found.frames.messages,
+            connections: ramp.connected,
+            kernel,
+        };
         Report {
+            measured: Measured::of(taken, self.begun_at, &done, &self.publisher.late()),
             verdict,
             complete,
             plan: self.summary(),
@@ -113,6 +123,11 @@ impl Run {
             slow: self.slow(&found),
             gateways,
             pushes,
+            closed_loop: self.plan.closed.then(|| ClosedLoop {
+                connections: self.plan.publisher_connections,
+                secs: self.published.as_secs_f64(),
+                calls_per_sec: pushes.accepted as f64 / self.published.as_secs_f64().max(1e-3),
+            }),
             logics: self.logics(&tallies),
             latency: self.latency(&found, &tallies),
             ramp: self.ramp(&found.arrivals, ramp),
@@ -158,15 +173,9 @@ impl Run {
     }
 
     /// What a reader should know beside the numbers.
-    fn notes(&self, crowd: &Crowd, pushes: &Pushes, found: &Found, dropped: bool) -> Vec<String> {
+    fn notes(&self, crowd: &Crowd, pushes: &Pushes, found: &Found) -> Vec<String> {
         let mut notes = self.targets.notes.clone();
         notes.extend(crowd.notes.iter().cloned());
-        if dropped {
-            notes.push(
-                "the verdict stands; only do not quote the latency figures, for the kernel of this machine dropped packets or connections, or sent some again"
-                    .into(),
-            );
-        }
         if pushes.partial + pushes.refused + pushes.unknown > 0 {
             notes.push(format!(
                 "not every push was taken everywhere: {} partial, {} refused, {} unknown; what the answers said so of is not lost",
@@ -247,6 +256,12 @@ impl Run {
             seed: plan.seed,
             processes: self.agents,
             threads: self.threads,
+            churn: plan.churn,
+            moves: plan.moves,
+            zipf: plan.zipf,
+            failover: plan.failover,
+            stalled_share: plan.stalled_share,
+            slow_share: plan.slow_share,
             late_ms: plan.late.map(|late| late.as_millis() as u64),
         }
     }
@@ -284,7 +299,10 @@ impl Run {
         let each = self.plan.logics.iter().zip(tallies).zip(scheduled);
         let report = |((url, tally), scheduled): ((&String, &Tally), u64)| LogicReport {
             url: url.clone(),
-            pushes: total([pushes_of(tally)].into_iter(), scheduled),
+            pushes: total(
+                [pushes_of(tally)].into_iter(),
+                if self.plan.closed { tally.sent } else { scheduled },
+            ),
             errors: tally.errors.clone(),
         };
         each.map(report).collect()
@@ -298,12 +316,14 @@ impl Run {
             push_service.add(&tally.service);
         }
         let of = |times: &Times| Percentiles::of(times.histogram());
+        // In a closed loop there are no intended times to count from.
+        let since = |times: &Times| if self.plan.closed { Percentiles::default() } else { of(times) };
         Latencies {
-            total: of(&all.total),
-            wait: of(wait),
+            total: since(&all.total),
+            wait: since(wait),
             fanout: of(&all.fanout),
-            urgent_total: of(&all.total_urgent),
-            urgent_wait: of(urgent_wait),
+            urgent_total: since(&all.total_urgent),
+            urgent_wait: since(urgent_wait),
             urgent_fanout: of(&all.fanout_urgent),
             push: of(&push),
             push_service: of(&push_service),

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use common::tasks::Tasks;
 
 use super::Error;
+use crate::account::{Role, Watched, listeners};
 use crate::plan::{BadPlan, Plan};
 use crate::probe;
 use crate::publisher::Caller;
@@ -46,6 +47,32 @@ impl Targets {
         }
         let window = plan.window.unwrap_or(window);
         Ok(Self { gateways, logics, names, window, notes })
+    }
+
+    /// The processes to account for: this one, those that the plan names, and those of targets on this machine.
+    pub(super) fn watched(&mut self, plan: &Plan, agents: u32) -> Vec<Watched> {
+        // One agent is a part of this process.
+        let role = if agents > 1 || plan.remote.is_some() { Role::Coordinator } else { Role::Generator };
+        let this = Watched { role, name: "this process".into(), pid: std::process::id() };
+        let mut watched = vec![this];
+        let target = |role| move |(endpoint, at): &(Endpoint, SocketAddr)| (role, endpoint.url.clone(), *at);
+        let targets: Vec<_> = self
+            .gateways
+            .iter()
+            .map(target(Role::Gateway))
+            .chain(self.logics.iter().map(target(Role::Logic)))
+            .collect();
+        for found in plan.watched.iter().cloned().chain(listeners(&targets)) {
+            if watched.iter().all(|known| known.pid != found.pid) {
+                watched.push(found);
+            }
+        }
+        let has = |role| watched.iter().any(|watched| watched.role == role);
+        if !self.logics.is_empty() && has(Role::Gateway) && !has(Role::Logic) {
+            let note = "no process is logic alone: what it cost is part of gateway's, or not seen from here";
+            self.notes.push(note.into());
+        }
+        watched
     }
 }
 

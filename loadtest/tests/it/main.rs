@@ -8,6 +8,7 @@ mod fake;
 mod faults;
 mod floor;
 mod program;
+mod reports;
 mod stage;
 mod targets;
 

@@ -8,7 +8,7 @@ use tokio::process::{Child, Command};
 
 use super::fake::{Fake, Fault};
 
-fn program(fake: &Fake, more: &[&str]) -> Command {
+pub(super) fn program(fake: &Fake, more: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate-loadtest"));
     command.args(["run", "--clients", "20", "--rooms", "10", "--rooms-per-client", "2", "--settle", "0s"]);
     for url in &fake.gateways {
@@ -21,7 +21,7 @@ fn program(fake: &Fake, more: &[&str]) -> Command {
     command
 }
 
-async fn output(mut command: Command) -> (Option<i32>, String, String) {
+pub(super) async fn output(mut command: Command) -> (Option<i32>, String, String) {
     let output =
         tokio::time::timeout(Duration::from_secs(30), command.output()).await.expect("an end").unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
@@ -49,7 +49,7 @@ async fn good_and_bad_runs_have_their_exit_codes() {
     assert!(code == Some(1) && err.contains("No space left"), "{err}");
 }
 
-async fn interrupt(child: &Child) {
+pub(super) async fn interrupt(child: &Child) {
     let pid = child.id().expect("it runs").to_string();
     assert!(Command::new("kill").args(["-INT", &pid]).status().await.unwrap().success());
 }

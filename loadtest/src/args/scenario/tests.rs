@@ -50,6 +50,20 @@ fn what_is_typed_goes_before_the_scenario() {
 }
 
 #[test]
+fn events_are_tables_and_flags() {
+    use loadtest::Event;
+    use std::time::Duration;
+    let file =
+        file("[[event]]\nat = \"30s\"\nkill = \"gateway\"\n[[event]]\nat = \"40s\"\nstart = \"gateway-2\"");
+    let path = file.path().to_str().unwrap();
+    let secs = Duration::from_secs;
+    let both = [(secs(30), Event::KillGateway(0)), (secs(40), Event::StartGateway(2))];
+    assert_eq!(plan(&["scenario", "run", path]).unwrap().events.at, both);
+    let typed = plan(&["scenario", "run", path, "--event", "5s:kill=gateway-1"]).unwrap().events.at;
+    assert_eq!(typed, [(secs(5), Event::KillGateway(1))]);
+}
+
+#[test]
 fn what_is_wrong_with_a_file_is_said_with_what_was_meant() {
     for (text, said) in [
         ("connectoins = 5", "unknown key \"connectoins\"; did you mean \"connections\"?"),
@@ -63,6 +77,10 @@ fn what_is_wrong_with_a_file_is_said_with_what_was_meant() {
         ("about = 1", "\"about\" must be a text"),
         ("rate = 1\nrate = 2", "duplicate key"),
         ("[rate]", "cannot be table"),
+        ("[[event]]\nat = \"1s\"", "needs a time and what to do"),
+        ("[[event]]\nat = \"1s\"\nkil = \"gateway\"", "did you mean kill?"),
+        ("[[event]]\nat = \"1s\"\nkill = \"logic\"", "an event is written"),
+        ("event = [1]", "must be tables"),
     ] {
         let file = file(text);
         let wrong = plan(&["scenario", "run", file.path().to_str().unwrap()]).unwrap_err();
