@@ -1,6 +1,7 @@
 //! The command line.
 
 mod output;
+mod outside;
 mod scenario;
 mod stage;
 mod words;
@@ -12,6 +13,7 @@ use clap::{Parser, Subcommand};
 use loadtest::{Events, Mix, Order, Plan, Remote, Verify, floor};
 
 pub(crate) use output::{Asked, CompareArgs, JsonOutput, Output};
+pub(crate) use outside::{AnyArgs, PeersArgs, PlanArgs};
 pub(crate) use scenario::{Scenario, list};
 pub(crate) use stage::{DoctorArgs, StageArgs};
 use words::{Rate, read_count, read_key, read_size};
@@ -49,6 +51,18 @@ pub(crate) enum Command {
     /// Exit codes: 0 the figures may be quoted; 1 they may not, for packets or connections were dropped,
     /// segments sent again, or bytes lost; 2 usage.
     Floor(FloorArgs),
+    /// Measure other servers beside Tidegate, in the same run: CPU a frame and an item, memory a client, latency, loss.
+    ///
+    /// Exit codes: 0 all that are installed were measured; 1 one could not be; 2 usage; 69 none is installed;
+    /// 130 interrupted (what was measured is printed).
+    Peers(Box<PeersArgs>),
+    /// Measure any server that pushes over WebSocket and runs already.
+    ///
+    /// Exit codes: 0 every item at every client, once, in order, whole; 1 not so; 2 usage; 69 it cannot be reached, or is
+    /// not what it was said to be; 130 interrupted.
+    Any(Box<AnyArgs>),
+    /// Work out what a cluster needs for so many clients and items: a model, from measured costs
+    Plan(Box<PlanArgs>),
     /// Hold clients for a run on another machine, which was started with --agents, until that ends
     ///
     /// Exit codes: 0 the run had what it wanted; 1 it could not be joined, or ended before its time; 2 usage.

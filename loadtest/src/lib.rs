@@ -10,6 +10,7 @@
 
 mod account;
 pub mod agent;
+pub mod any;
 mod clock;
 pub mod cluster;
 mod compare;
@@ -25,7 +26,9 @@ pub mod layout;
 mod ledger;
 pub mod limits;
 mod machine;
+pub mod model;
 mod payload;
+pub mod peers;
 mod plan;
 mod probe;
 mod progress;

@@ -10,6 +10,7 @@ mod conclude;
 mod display;
 mod doctor;
 mod output;
+mod outside;
 
 use std::pin::Pin;
 use std::process::ExitCode;
@@ -18,13 +19,13 @@ use std::sync::Arc;
 use common::shutdown::{Shutdown, Signals};
 use loadtest::limits::Limits;
 use loadtest::stage::Stage;
-use loadtest::{Plan, Progress, agent, floor};
+use loadtest::{Plan, Progress, agent, floor, peers};
 
 use args::{AgentArgs, Command, DoctorArgs, FloorArgs, Output, Scenario, ScenarioCommand, StageArgs};
 use output::Files;
 
 fn main() -> ExitCode {
-    if let Some(code) = floor::role().or_else(agent::role) {
+    if let Some(code) = floor::role().or_else(agent::role).or_else(peers::role) {
         return code;
     }
     match args::parse().command {
@@ -43,6 +44,9 @@ fn main() -> ExitCode {
         }
         Command::Doctor(asked) => examine(&asked),
         Command::Floor(asked) => measure_floor(asked),
+        Command::Peers(asked) => outside::compare(&asked),
+        Command::Any(asked) => outside::measure(*asked),
+        Command::Plan(asked) => outside::reckon(&asked),
         Command::Agent(asked) => hold_clients(&asked),
         Command::Compare(asked) => conclude::compare(&asked),
     }

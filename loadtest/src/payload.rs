@@ -67,6 +67,11 @@ impl Format {
         self.bytes
     }
 
+    /// What each payload of this run begins with.
+    pub(crate) fn start(&self) -> &[u8] {
+        &self.start
+    }
+
     /// Whether a text begins like a payload of this run.
     pub(crate) fn starts(&self, text: &[u8]) -> bool {
         text.starts_with(&self.start)

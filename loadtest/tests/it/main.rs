@@ -3,10 +3,12 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
 mod agents;
+mod any;
 mod clients;
 mod fake;
 mod faults;
 mod floor;
+mod peers;
 mod program;
 mod reports;
 mod stage;
