@@ -98,6 +98,8 @@ pub(crate) struct Shared {
     /// Why the last handshake failed.
     pub(crate) last_failure: Mutex<Option<String>>,
     pub(crate) manner: Manner,
+    /// Publishing has begun: from now on clients come and go. Before, all are to be there once.
+    pub(crate) begun: AtomicBool,
     stop: AtomicBool,
 }
 
@@ -109,6 +111,7 @@ impl Shared {
             gateways,
             last_failure: Mutex::default(),
             manner,
+            begun: AtomicBool::new(false),
             stop: AtomicBool::new(false),
         }
     }
@@ -320,7 +323,7 @@ impl Reactor {
         let mut handed_over = Instant::now();
         while !self.shared.stop.load(Relaxed) {
             let now = Instant::now();
-            let sleep = self.connects.sleep(now).min(self.turns.sleep(now)).min(self.churn.sleep(now));
+            let sleep = self.connects.sleep(now).min(self.turns.sleep(now)).min(self.churn_sleep(now));
             self.take_events(&mut events, sleep.min(SLEEP_MAX));
             self.read_in_turn();
             self.churn_due();

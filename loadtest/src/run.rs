@@ -344,7 +344,7 @@ impl Run {
                 (most, since) = (connected, Instant::now());
             }
             let secs = begun.elapsed().as_secs_f64();
-            if connected >= self.enough(wanted) || self.ending.is_draining() {
+            if connected >= wanted || self.ending.is_draining() {
                 let connects_per_sec = connected as f64 / secs.max(1e-3);
                 return Ok(Ramp { connected, secs, connects_per_sec, ..Ramp::default() });
             }
@@ -358,11 +358,6 @@ impl Run {
             }
             self.ending.or_draining(look.tick()).await;
         }
-    }
-
-    /// Of clients that come and go a few are always gone: twice the part that goes in a second.
-    fn enough(&self, wanted: u64) -> u64 {
-        (wanted as f64 * (1.0 - (2.0 * self.plan.churn).min(0.9))).floor() as u64
     }
 
     /// Waits until everything has arrived, or nothing comes any more, or the time for it is over.

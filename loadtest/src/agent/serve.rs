@@ -1,6 +1,7 @@
 //! The course of an agent: join, prepare, connect, count, judge.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use common::descriptors;
@@ -165,6 +166,7 @@ impl Agent {
             Order::Begin(at) => {
                 self.begun = true;
                 self.shared.course.ledger.begin(at);
+                self.shared.begun.store(true, Relaxed);
                 talk.say(&Said::Begun).await?;
             }
             Order::Stop if self.left.is_none() => {

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::io::Write;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use tokio_tungstenite::tungstenite::protocol::frame::coding::Control;
@@ -88,8 +89,16 @@ impl Churn {
 }
 
 impl Reactor {
+    /// How long until somebody comes or goes.
+    pub(super) fn churn_sleep(&self, now: Instant) -> Duration {
+        if self.shared.begun.load(Relaxed) { self.churn.sleep(now) } else { Duration::MAX }
+    }
+
     /// Lets those come and go whose turn it is. Clients that are not connected pass.
     pub(super) fn churn_due(&mut self) {
+        if !self.shared.begun.load(Relaxed) {
+            return;
+        }
         let now = Instant::now();
         while let Some(local) = self.churn.closes.take(now, self.churn.count) {
             if self.clients[local as usize].stage == Stage::Greeted && self.is_prompt(local) {

@@ -178,8 +178,10 @@ async fn agents_join_from_elsewhere_with_the_secret_and_strangers_do_not() {
     assert!(report.verdict.ok && report.agents.len() == 2, "{report}");
     let refusals = report.notes.iter().filter(|note| note.contains("was not taken as an agent"));
     assert_eq!(refusals.count(), 2, "{report}");
-    let nobody = loadtest::agent::join(&free().to_string(), "x", Duration::from_millis(50));
-    assert!(nobody.unwrap_err().contains("no coordinator answers"));
+    let nobody = free().to_string();
+    let alone = move || loadtest::agent::join(&nobody, "x", Duration::from_millis(50));
+    let error = tokio::task::spawn_blocking(alone).await.unwrap().unwrap_err();
+    assert!(error.contains("no coordinator answers"), "{error}");
 }
 
 /// An agent by hand that behaves until it is ready, and then says `then`.
