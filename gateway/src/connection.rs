@@ -265,7 +265,7 @@ impl Connection {
         }
         let greeting = queue.greeting;
         if reply_lost || (full && self.shared.slow == Slow::Close) {
-            self.shared.counters.closed_slow.inc();
+            self.shared.counters.closed.slow.inc();
             self.close_locked(outbox, CloseCode::SlowConsumer, "too slow: the outbox is full");
         }
         if fresh && !greeting {

@@ -16,15 +16,9 @@ pub(crate) struct Counters {
     pub(crate) handshakes_refused: Counter,
     pub(crate) commands: Counter,
     pub(crate) commands_bad: Counter,
-    pub(crate) closed_slow: Counter,
-    pub(crate) closed_silent: Counter,
-    pub(crate) closed_late: Counter,
-    pub(crate) closed_bad: Counter,
-    pub(crate) closed_expired: Counter,
-    pub(crate) closed_drain: Counter,
-    pub(crate) closed_operator: Counter,
     pub(crate) asks: Counter,
     pub(crate) asks_busy: Counter,
+    pub(crate) closed: Closed,
     pub(crate) deliveries: Counter,
     pub(crate) unmatched: Counter,
     pub(crate) written: Counter,
@@ -74,15 +68,9 @@ impl Counters {
             handshakes_refused: counter("handshakes_refused", "WebSocket handshakes refused"),
             commands: counter("commands", "Commands of clients carried out"),
             commands_bad: counter("commands_bad", "Messages of clients that could not be understood"),
-            closed_slow: counter("closed_slow", "Connections closed with 4002, slow consumer"),
-            closed_silent: counter("closed_silent", "Connections closed with 4003, no heartbeat"),
-            closed_late: counter("closed_late", "Connections closed with 4004, a message not ended in time"),
-            closed_expired: counter("closed_expired", "Connections closed because their token had expired"),
-            closed_bad: counter("closed_bad", "Connections closed for what they sent"),
-            closed_drain: counter("closed_drain", "Connections closed with 1012 by a drain"),
-            closed_operator: counter("closed_operator", "Connections closed with 4502 by an operator"),
             asks: counter("asks", "Questions and commands of logic nodes"),
             asks_busy: counter("asks_busy", "Questions refused because too many were in progress"),
+            closed: Closed::new(metrics),
             deliveries: counter("deliveries", "Deliveries taken from links"),
             unmatched: counter("deliveries_unmatched", "Deliveries that matched no connection"),
             written: counter("items_written", "Items written, one for each connection"),
@@ -129,6 +117,33 @@ impl Counters {
             ),
             bulk_sweeps: counter("bulk_sweeps", "Sweeps of targets so large that they are written apart"),
             deflate: Deflate::new(metrics),
+        }
+    }
+}
+
+/// Connections that the gateway closed, by reason.
+#[derive(Debug)]
+pub(crate) struct Closed {
+    pub(crate) slow: Counter,
+    pub(crate) silent: Counter,
+    pub(crate) late: Counter,
+    pub(crate) expired: Counter,
+    pub(crate) bad: Counter,
+    pub(crate) drain: Counter,
+    pub(crate) operator: Counter,
+}
+
+impl Closed {
+    fn new(metrics: &Metrics) -> Self {
+        let counter = |name: &str, help: &str| metrics.register::<Counter>(name, help);
+        Self {
+            slow: counter("closed_slow", "Connections closed with 4002, slow consumer"),
+            silent: counter("closed_silent", "Connections closed with 4003, no heartbeat"),
+            late: counter("closed_late", "Connections closed with 4004, a message not ended in time"),
+            expired: counter("closed_expired", "Connections closed because their token had expired"),
+            bad: counter("closed_bad", "Connections closed for what they sent"),
+            drain: counter("closed_drain", "Connections closed with 1012 by a drain"),
+            operator: counter("closed_operator", "Connections closed with 4502 by an operator"),
         }
     }
 }

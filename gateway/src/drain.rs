@@ -90,7 +90,7 @@ fn here(parts: &Parts) -> Vec<Arc<Connection>> {
 
 fn say_good_bye(parts: &Parts, connection: &Arc<Connection>) {
     if connection.closing_for().is_none() {
-        parts.counters.closed_drain.inc();
+        parts.counters.closed.drain.inc();
         connection.close(CloseCode::Leaving, "this gateway is leaving; reconnect");
     }
 }

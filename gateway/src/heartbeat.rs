@@ -101,7 +101,7 @@ impl Heartbeat {
 /// Closes a client whose token is over, unless it is being closed.
 fn end_token(connection: &Arc<Connection>, counters: &Counters) {
     if connection.closing_for().is_none() {
-        counters.closed_expired.inc();
+        counters.closed.expired.inc();
         connection.close(CloseCode::BadToken, "the token has expired: connect with a new one");
     }
 }
@@ -112,11 +112,11 @@ fn visit_one(connection: &Arc<Connection>, counters: &Counters, times: Times, pi
         Some(_) => {}
         // More than, not as much as: silence is counted in whole seconds, begun ones included.
         None if connection.silence() > times.silence_max => {
-            counters.closed_silent.inc();
+            counters.closed.silent.inc();
             connection.close(CloseCode::NoHeartbeat, "nothing was heard from you for too long");
         }
         None if connection.incomplete_for() > times.message_time_max => {
-            counters.closed_late.inc();
+            counters.closed.late.inc();
             connection.close(CloseCode::LateMessage, "a message was begun and not ended in time");
         }
         None if ping => connection.send_control(frame::PING),

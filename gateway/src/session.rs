@@ -100,7 +100,7 @@ pub(crate) async fn begin_on(
         if refused.is_some() { (Identity::default(), Vec::new()) } else { (identity, rooms) };
     let registration = parts.registry.register(&entered, &rooms, |local| parts.connect(shaken, local));
     if let Some((code, words)) = refused {
-        parts.counters.closed_bad.inc();
+        parts.counters.closed.bad.inc();
         registration.connection.close(code, &words);
     } else {
         if let Some(rights) = rights {
@@ -247,7 +247,7 @@ impl Session {
     }
 
     fn refuse(&mut self, code: CloseCode, words: &str) {
-        self.parts.counters.closed_bad.inc();
+        self.parts.counters.closed.bad.inc();
         self.registration.connection.close(code, words);
         self.ending = true;
     }

@@ -11,7 +11,7 @@ use common::shutdown::{Asked, Signals};
 use loadtest::model::{self, Constants};
 use loadtest::{any, peers};
 
-use crate::args::{AnyArgs, Output, PeersArgs, PlanArgs};
+use crate::args::{AnyArgs, JsonOutput, PeersArgs, PlanArgs};
 use crate::fail;
 
 /// Measures servers beside Tidegate, and prints their table.
@@ -146,7 +146,7 @@ enum Json {
 }
 
 impl Json {
-    fn open(output: &Output) -> Result<Self, String> {
+    fn open(output: &JsonOutput) -> Result<Self, String> {
         match output.json.as_deref() {
             None => Ok(Self::Nowhere),
             Some("-") => Ok(Self::Stdout),

@@ -123,7 +123,7 @@ fn a_node_that_does_not_start_or_ends_by_itself_is_named_with_what_it_said() {
         let cluster = Cluster::start(&spec(1)).await.unwrap();
         let (_, pid) = cluster.nodes()[1];
         assert!(Command::new("kill").args(["-KILL", &pid.to_string()]).status().unwrap().success());
-        while is_open(&cluster.gateways()[0]) {
+        while is_running(pid) {
             tokio::task::yield_now().await;
         }
         let fallen = cluster.stop().await;

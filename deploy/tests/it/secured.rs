@@ -14,51 +14,37 @@ fn write(folder: &Path, name: &str, text: &str) -> String {
     path.to_str().unwrap().to_owned()
 }
 
+/// A gateway and a logic node with these files, and where their clients and callers go.
+struct Secured {
+    _gateway: Running,
+    logic: Running,
+    clients: String,
+    url: String,
+}
+
+fn start(link: &str, api: &str, token_key: &str) -> Secured {
+    let ports =
+        ["gateway", "--listen", ANY, "--ingress", ANY, "--ops", ANY, "--window", "100ms", "--drain", "0s"];
+    let keys = ["--link-secret-file", link, "--token-key-file", token_key, "--open-room", "lobby"];
+    let mut gateway = Running::start(&[&ports[..], &keys].concat());
+    gateway.line("READY");
+    let ingress = gateway.after("link         ");
+    let clients = gateway.after("clients      ").trim_end_matches("/ws").to_owned();
+    let ports = ["logic", "--listen", ANY, "--ops", ANY, "--gateway", &ingress, "--drain", "1s"];
+    let keys = ["--link-secret-file", link, "--api-key-file", api];
+    let mut logic = Running::start(&[&ports[..], &keys].concat());
+    logic.line("READY");
+    let url = logic.after("API          ").trim_end_matches('/').to_owned();
+    Secured { _gateway: gateway, logic, clients, url }
+}
+
 #[test]
 fn a_secured_cluster_pushes_from_a_key_to_a_token_and_says_no_to_others() {
     let folder = tempfile::tempdir().unwrap();
     let link = write(folder.path(), "link", "0123456789abcdef\n");
     let api = write(folder.path(), "api", "api-0123456789abcdef\n");
     let token_key = write(folder.path(), "token", "0123456789abcdef0123456789abcdef\n");
-    let mut gateway = Running::start(&[
-        "gateway",
-        "--listen",
-        ANY,
-        "--ingress",
-        ANY,
-        "--ops",
-        ANY,
-        "--window",
-        "100ms",
-        "--drain",
-        "0s",
-        "--link-secret-file",
-        &link,
-        "--token-key-file",
-        &token_key,
-        "--open-room",
-        "lobby",
-    ]);
-    gateway.line("READY");
-    let ingress = gateway.after("link         ");
-    let clients = gateway.after("clients      ").trim_end_matches("/ws").to_owned();
-    let mut logic = Running::start(&[
-        "logic",
-        "--listen",
-        ANY,
-        "--ops",
-        ANY,
-        "--gateway",
-        &ingress,
-        "--drain",
-        "1s",
-        "--link-secret-file",
-        &link,
-        "--api-key-file",
-        &api,
-    ]);
-    logic.line("READY");
-    let url = logic.after("API          ").trim_end_matches('/').to_owned();
+    let Secured { _gateway, mut logic, clients, url } = start(&link, &api, &token_key);
     let address = url.strip_prefix("http://").unwrap();
 
     let token =

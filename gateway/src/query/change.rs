@@ -90,7 +90,7 @@ fn one(
         Act::Close => {
             // First it is nobody's aim any more: what is accepted from now on does not count it.
             let connection = registry.evict(local)?;
-            parts.counters.closed_operator.inc();
+            parts.counters.closed.operator.inc();
             connection.close(CloseCode::Operator, name);
             closed.push(Arc::downgrade(&connection));
             Some(Outcome::Changed)

@@ -8,7 +8,7 @@ use loadtest::any::{self, Dialect, Pattern, Publishing, Reply, unescape};
 use loadtest::model::Question;
 use loadtest::peers::{self, Discipline};
 
-use super::{Output, read_size};
+use super::{JsonOutput, read_size};
 
 const PEERS: &str = "Examples:
   deploy/peers/install                                   # what Debian and npm have of them
@@ -64,7 +64,7 @@ pub(crate) struct PeersArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) constants: Option<PathBuf>,
     #[command(flatten)]
-    pub(crate) output: Output,
+    pub(crate) output: JsonOutput,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -183,7 +183,7 @@ pub(crate) struct AnyArgs {
     #[arg(long, default_value = "5s", value_parser = humantime::parse_duration)]
     drain: Duration,
     #[command(flatten)]
-    pub(crate) output: Output,
+    pub(crate) output: JsonOutput,
 }
 
 /// What is asked of `any`.
@@ -195,7 +195,7 @@ pub(crate) struct Asked {
 }
 
 impl AnyArgs {
-    pub(crate) fn split(self) -> Result<(Asked, Output), String> {
+    pub(crate) fn split(self) -> Result<(Asked, JsonOutput), String> {
         let plain = |all: &[String]| all.iter().map(|one| unescape(one)).collect::<Vec<_>>();
         let replies =
             plain(&self.replies).iter().map(|one| one.parse()).collect::<Result<Vec<Reply>, _>>()?;
@@ -274,7 +274,7 @@ pub(crate) struct PlanArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) constants: Option<PathBuf>,
     #[command(flatten)]
-    pub(crate) output: Output,
+    pub(crate) output: JsonOutput,
 }
 
 impl PlanArgs {

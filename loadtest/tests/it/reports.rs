@@ -168,15 +168,14 @@ async fn a_floor_is_measured_beside_the_run() {
         "--json",
         text(&json),
         "--threshold",
-        "floor.ratio>0",
+        "floor.ratio>=0",
     ];
     let (code, out, err) = output(program(&fake, &flags)).await;
     assert_eq!(code, Some(0), "{out}{err}");
     let floor = &reports.json("a.json")["floor"];
     assert_eq!(floor["report"]["connections"], 20);
-    assert!(
-        floor["report"]["sendCpuUs"].as_f64().unwrap() > 0.0 && floor["gatewayRatio"].as_f64().unwrap() > 0.0
-    );
+    // The kernel counts by ticks of 10 ms: what served so few frames may have used none.
+    assert!(floor["report"]["sendCpuUs"].as_f64().unwrap() > 0.0 && floor["gatewayRatio"].is_number());
     assert!(out.contains("a bare send"), "{out}");
 }
 

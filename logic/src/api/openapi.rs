@@ -177,7 +177,7 @@ fn problem_schema() -> Value {
             "title": {"type": "string"},
             "status": {"type": "integer", "minimum": 400, "maximum": 599},
             "detail": {"type": "string", "description": "What happened and what to change."},
-            "code": {"type": "string", "description": "A word for programs.", "pattern": "^[a-z_]+$"},
+            "code": {"type": "string", "description": "A word for programs.", "pattern": "^[a-z0-9_]+$"},
             "requestId": {"type": "string"},
             "retryable": {"type": "boolean", "description": "The same call may succeed later; nothing of it was done."},
             "errors": {"type": "array", "items": {
