@@ -7,6 +7,7 @@ mod stage;
 mod words;
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
@@ -38,6 +39,9 @@ pub(crate) enum Command {
     /// Open clients on a cluster that runs, publish, verify, report
     Run(Box<RunArgs>),
     /// Start a cluster on this machine, open a million clients, push, verify, report, and end the cluster
+    #[command(
+        after_help = "Where the scenario names a value, that stands in place of the default shown here: see `scenario show million`."
+    )]
     Million(Box<MillionArgs>),
     /// Runs under a name: list them, show one, run one or a file like it
     #[command(subcommand)]
@@ -71,6 +75,12 @@ pub(crate) enum Command {
     ///
     /// Exit codes: 0 nothing is worse; 1 something is; 2 they cannot be read or compared; 99 a threshold is missed.
     Compare(CompareArgs),
+    /// Print reports as one table in Markdown, a row each: cores, memory, network, latency by clients online
+    Table {
+        /// Reports as JSON, in the order of their rows
+        #[arg(value_name = "FILE.json", required = true)]
+        reports: Vec<PathBuf>,
+    },
 }
 
 #[derive(Debug, clap::Args)]

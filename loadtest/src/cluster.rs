@@ -21,7 +21,7 @@ use crate::probe;
 use crate::publisher::Caller;
 use crate::run::Error;
 use crate::target::{Endpoint, Scheme};
-use node::{Node, Starting};
+use node::{Node, Share, Starting};
 
 /// Logic has linked to all gateways in this time: a link takes milliseconds, and processes wait for their cores.
 const LINK_TIME_MAX: Duration = Duration::from_secs(60);
@@ -177,7 +177,7 @@ async fn gateways(spec: &Spec, program: &Path, secret: &Path, tasks: &Tasks) -> 
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let count = spec.gateways.max(1) as usize;
     // Where gateways are more than cores, one thread each does for what runs on it.
-    let threads = cores.div_ceil(count);
+    let share = Share { threads: cores.div_ceil(count), is_lower: count > cores };
     let (mut starting, mut ready) = (VecDeque::new(), Vec::new());
     for number in 0..count {
         if starting.len() > cores
@@ -186,8 +186,8 @@ async fn gateways(spec: &Spec, program: &Path, secret: &Path, tasks: &Tasks) -> 
             ready.push(Starting::ready(first).await?);
         }
         let name = format!("gateway-{number}");
-        let command = gateway_command(spec, &name, secret, threads);
-        starting.push_back(Starting::start(program, &name, command, Some(threads), tasks)?);
+        let command = gateway_command(spec, &name, secret, share.threads);
+        starting.push_back(Starting::start(program, &name, command, Some(share), tasks)?);
     }
     for last in starting {
         ready.push(last.ready().await?);

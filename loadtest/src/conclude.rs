@@ -1,6 +1,6 @@
 //! The end of a run: its floor, its thresholds, its report; and reports beside each other.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use common::shutdown::Signals;
@@ -28,11 +28,6 @@ pub(crate) fn asked(output: &Output) -> Result<Vec<Threshold>, ExitCode> {
 /// Two reports beside each other.
 pub(crate) fn compare(asked: &CompareArgs) -> ExitCode {
     let Some(thresholds) = Asked::all(&asked.thresholds) else { return list_figures() };
-    let read = |path: &Path| {
-        let text = std::fs::read(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
-        serde_json::from_slice::<serde_json::Value>(&text)
-            .map_err(|error| format!("{} is no JSON: {error}", path.display()))
-    };
     let compared = read(&asked.before)
         .and_then(|before| Comparison::of(&before, &read(&asked.after)?, asked.noise, &thresholds));
     match compared {
@@ -42,6 +37,24 @@ pub(crate) fn compare(asked: &CompareArgs) -> ExitCode {
         }
         Err(why) => fail(2, &why),
     }
+}
+
+/// Reports as rows of one table.
+pub(crate) fn table(reports: &[PathBuf]) -> ExitCode {
+    let read: Result<Vec<_>, _> = reports.iter().map(|path| read(path)).collect();
+    match read.and_then(|reports| loadtest::table(&reports)) {
+        Ok(table) => {
+            output::tell(&table.trim_end());
+            ExitCode::SUCCESS
+        }
+        Err(why) => fail(2, &why),
+    }
+}
+
+/// A report as JSON.
+fn read(path: &Path) -> Result<serde_json::Value, String> {
+    let text = std::fs::read(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+    serde_json::from_slice(&text).map_err(|error| format!("{} is no JSON: {error}", path.display()))
 }
 
 fn list_figures() -> ExitCode {

@@ -39,6 +39,7 @@ mod run;
 mod scan;
 mod schedule;
 pub mod stage;
+mod table;
 mod target;
 mod threshold;
 mod timeline;
@@ -59,5 +60,6 @@ pub use report::{
     RoleReport, SCHEMA, SlowReport, Verdict, Whole, floor_plan,
 };
 pub use run::{Error, run, run_with};
+pub use table::table;
 pub use threshold::{Judged, Threshold};
 pub use timeline::Point;

@@ -1,7 +1,7 @@
 //! One process of a cluster: started, heard until it says READY, watched, ended.
 
 use std::collections::VecDeque;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,7 +39,7 @@ pub(super) struct Starting {
 pub(super) struct Node {
     name: String,
     command: Vec<String>,
-    threads: Option<usize>,
+    share: Option<Share>,
     child: Child,
     /// The node ends with it.
     input: Option<ChildStdin>,
@@ -53,21 +53,49 @@ pub(super) struct Node {
     pub(super) link: String,
 }
 
+/// How much of the machine a node is to have.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Share {
+    /// Threads of its runtime.
+    pub(super) threads: usize,
+    /// Whether readers go before it.
+    pub(super) is_lower: bool,
+}
+
+/// How much lower the rank of gateways is that are more than there are cores, `nice(1)`. Generator and gateways then share
+/// the cores, and readers that wait behind writers leave all that is written with the kernel: for a million clients more
+/// than it gives to TCP (`net.ipv4.tcp_mem`), and it drops what comes then.
+const LOWER: u8 = 5;
+
+/// The program that starts another with a lower rank, if it is there.
+fn lower_rank() -> Option<PathBuf> {
+    let paths = std::env::var_os("PATH")?;
+    std::env::split_paths(&paths).map(|folder| folder.join("nice")).find(|nice| nice.is_file())
+}
+
 impl Starting {
-    /// Starts a node with a command; `threads`: of its runtime, if not one for each core.
+    /// Starts a node with a command; `share`: of the machine, if not all of it.
     pub(super) fn start(
         program: &Path,
         name: &str,
         command: Vec<String>,
-        threads: Option<usize>,
+        share: Option<Share>,
         tasks: &Tasks,
     ) -> Result<Self, String> {
-        let mut process = Command::new(program);
+        let is_lower = share.is_some_and(|share| share.is_lower);
+        let mut process = match lower_rank().filter(|_| is_lower) {
+            Some(nice) => {
+                let mut process = Command::new(nice);
+                process.arg("-n").arg(LOWER.to_string()).arg(program);
+                process
+            }
+            None => Command::new(program),
+        };
         // What is set for other nodes on this machine is not meant for these.
         let ours = std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("TIDEGATE_"));
         ours.for_each(|(name, _)| _ = process.env_remove(name));
-        if let Some(threads) = threads {
-            process.env("TOKIO_WORKER_THREADS", threads.to_string());
+        if let Some(share) = share {
+            process.env("TOKIO_WORKER_THREADS", share.threads.to_string());
         }
         process.args(&command).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let child = process.kill_on_drop(true).spawn();
@@ -86,7 +114,7 @@ impl Starting {
         let node = Node {
             name: name.to_owned(),
             command,
-            threads,
+            share,
             input: child.stdin.take(),
             child,
             is_asked: false,
@@ -160,7 +188,7 @@ impl Node {
                 command[at + 1].clone_from(address);
             }
         }
-        Starting::start(program, &self.name, command, self.threads, tasks)
+        Starting::start(program, &self.name, command, self.share, tasks)
     }
 
     /// A line about it, if it has ended and nobody asked it to.
