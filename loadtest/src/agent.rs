@@ -1,7 +1,7 @@
 //! An agent: a process that holds a part of a run's clients for a coordinator.
 //!
 //! The coordinator plans, publishes and reports; agents connect, receive and judge what came. They talk over one
-//! connection ([`frames`], [`message`]): a process started by the run joins over loopback, one on another machine by
+//! connection (`frames`, `message`): a process started by the run joins over loopback, one on another machine by
 //! `tidegate-loadtest agent --join`, and where one agent suffices it is a task of the run itself, on a pipe in memory.
 //! An agent ends when that connection ends, so it outlives no run, however that ends.
 //!

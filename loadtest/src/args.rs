@@ -260,6 +260,9 @@ pub(crate) struct RunArgs {
     /// Connections to each logic node
     #[arg(long, default_value_t = 16)]
     publisher_connections: usize,
+    /// Pushes of one target in one call, at most: those that wait for the answer to the call before go as a batch
+    #[arg(long, default_value_t = 1)]
+    batch: u32,
     /// Event loops of each process of clients; 0: one for each core that is left for it, at most four
     #[arg(long, default_value_t = 0)]
     threads: usize,
@@ -333,6 +336,7 @@ impl RunArgs {
             connects_in_flight: self.connects_in_flight,
             handshake_time_max: self.handshake_time,
             publisher_connections: self.publisher_connections,
+            batch: self.batch,
             threads: self.threads,
             settle: self.settle,
             drain: self.drain,

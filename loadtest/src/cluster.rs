@@ -131,12 +131,14 @@ impl Cluster {
     /// Ends all nodes, and gives a line about each that had ended by itself.
     pub async fn stop(mut self) -> Vec<String> {
         let mut nodes: Vec<&mut Node> = std::iter::once(&mut self.logic).chain(&mut self.gateways).collect();
-        let fallen = nodes.iter_mut().filter_map(|node| node.fallen()).collect();
+        let mut fallen: Vec<String> = nodes.iter_mut().filter_map(|node| node.fallen()).collect();
         nodes.iter_mut().for_each(|node| node.end());
         let until = tokio::time::Instant::now() + END_TIME_MAX;
         for node in nodes {
-            if tokio::time::timeout_at(until, node.ended()).await.is_err() {
-                node.kill().await;
+            match tokio::time::timeout_at(until, node.ended()).await {
+                // A process that is killed is gone for others some time before it is for us.
+                Ok(killed) => fallen.extend(killed),
+                Err(_) => node.kill().await,
             }
         }
         fallen

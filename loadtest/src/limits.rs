@@ -1,6 +1,6 @@
 //! What this machine allows: every limit that a run with many clients meets, read and never assumed.
 //!
-//! [`Limits`] is plain numbers, so that a [`Layout`](crate::Layout) can be planned for any machine, in a test too. A
+//! [`Limits`] is plain numbers, so that a [`Layout`](crate::layout::Layout) can be planned for any machine, in a test too. A
 //! number that cannot be read, as many cannot in a container, is `None`: unknown, and no reason to stop.
 
 mod conntrack;

@@ -109,6 +109,8 @@ pub struct Plan {
     pub handshake_time_max: Duration,
     /// Connections to each logic node.
     pub publisher_connections: usize,
+    /// Pushes of one stream in one call, at most, of those that wait for the answer to the call before.
+    pub batch: u32,
     /// Event loops of each process; 0: one for each core that is left for it, at most four.
     pub threads: usize,
     /// Between a client's hello and the first item that counts for it.
@@ -163,6 +165,7 @@ impl Default for Plan {
             connects_in_flight: 512,
             handshake_time_max: Duration::from_secs(10),
             publisher_connections: 16,
+            batch: 1,
             threads: 0,
             settle: Duration::from_secs(1),
             drain: Duration::from_secs(15),
@@ -283,6 +286,7 @@ impl Plan {
             ),
             (self.connects_in_flight > 0, "no connect may be under way: none would ever end".into()),
             ((1..=1_024).contains(&self.publisher_connections), "publisher connections: 1 to 1024".into()),
+            ((1..=1_000).contains(&self.batch), format!("{} pushes in a call: 1 to 1000", self.batch)),
             (self.threads <= 64, "threads: at most 64".into()),
             (
                 self.processes <= PROCESSES_MAX && self.processes <= self.clients,

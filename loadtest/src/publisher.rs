@@ -2,7 +2,8 @@
 //!
 //! Pushes of one stream are sent one after the other, the next after the answer to the last, so that the
 //! order of their 202s is a fact; streams run beside each other on a few kept connections to each logic
-//! node. What cannot be sent in time waits in a [`lane`], and its waiting counts as latency.
+//! node. What cannot be sent in time waits in a [`lane`], and its waiting counts as latency; what waits of one stream may go
+//! as one batch.
 
 mod call;
 mod lane;
@@ -24,6 +25,7 @@ use lane::Lane;
 
 use crate::latency::Times;
 use crate::ledger::{Ledger, Outcome};
+use crate::plan::Plan;
 use crate::progress::Progress;
 use crate::target::Endpoint;
 use crate::world::{Sizes, Stream, Target, World};
@@ -89,13 +91,15 @@ pub(crate) struct Publisher {
     sizes: Sizes,
     /// Pushes have no intended times.
     closed: bool,
+    /// Pushes of one stream in a call, at most.
+    batch: usize,
     /// Gateways by the names that logic nodes give them.
     names: RwLock<HashMap<String, u32>>,
 }
 
 impl Publisher {
     /// Publishes nothing yet. `names`: our gateways by the names that logic nodes give them.
-    pub(crate) fn new(desk: Arc<Desk>, names: HashMap<String, u32>, closed: bool) -> Arc<Self> {
+    pub(crate) fn new(desk: Arc<Desk>, names: HashMap<String, u32>, plan: &Plan) -> Arc<Self> {
         let world = &desk.world;
         let logics = world.logics as usize;
         Arc::new(Self {
@@ -103,7 +107,8 @@ impl Publisher {
             tallies: (0..logics).map(|_| Mutex::default()).collect(),
             late: Mutex::default(),
             sizes: Sizes::of(world),
-            closed,
+            closed: plan.closed,
+            batch: plan.batch as usize,
             names: RwLock::new(names),
             desk,
         })
@@ -123,8 +128,8 @@ impl Publisher {
                 let publisher = self.clone();
                 tasks.spawn(Box::pin(async move {
                     let lane = &publisher.lanes[logic];
-                    while let Some((stream, item)) = lane.next().await {
-                        publisher.publish(&mut caller, logic, item).await;
+                    while let Some((stream, items)) = lane.next(publisher.batch).await {
+                        publisher.publish(&mut caller, logic, &items).await;
                         lane.done(stream);
                     }
                 }));
@@ -189,25 +194,41 @@ impl Publisher {
         self.tallies.iter().map(|tally| tally.lock().clone()).collect()
     }
 
-    async fn publish(&self, caller: &mut Caller, logic: usize, item: u32) {
-        let Desk { world, ledger, progress, .. } = &*self.desk;
-        let body = self.body(item);
+    /// Makes one call for these items of a stream.
+    async fn publish(&self, caller: &mut Caller, logic: usize, items: &[u32]) {
+        let Desk { ledger, progress, .. } = &*self.desk;
+        let mut body = Vec::with_capacity(items.len() * (ledger.format.bytes() + 160));
+        for &item in items {
+            if !body.is_empty() {
+                body.push(b'\n');
+            }
+            self.write_body(item, &mut body);
+        }
         let sent = ledger.now();
-        ledger.sending(item, sent);
-        progress.sent.fetch_add(1, Relaxed);
-        let answered = caller.push(body).await;
+        items.iter().for_each(|&item| ledger.sending(item, sent));
+        progress.sent.fetch_add(items.len() as u64, Relaxed);
+        let answers = caller.push(Bytes::from(body), items.len()).await;
         let now = ledger.now();
+        for (&item, answered) in items.iter().zip(answers) {
+            let outcome = self.tell(logic, item, answered, now.saturating_sub(sent));
+            ledger.settle(item, outcome, now);
+        }
+    }
+
+    /// Notes what the answer to an item was, and that it took so long, µs.
+    fn tell(&self, logic: usize, item: u32, answered: Answered, took: u64) -> Outcome {
+        let Desk { world, ledger, progress, .. } = &*self.desk;
         let stream = world.stream(ledger.schedule.items[item as usize].stream);
         let mut tally = self.tallies[logic].lock();
         tally.sent += 1;
-        let outcome = match answered {
+        match answered {
             Answered::Accepted { failed } => {
                 tally.accepted += 1;
                 tally.partial += u64::from(!failed.is_empty());
                 if !self.closed {
-                    tally.total.record(now.saturating_sub(ledger.intended(item)));
+                    tally.total.record(ledger.now().saturating_sub(ledger.intended(item)));
                 }
-                tally.service.record(now - sent);
+                tally.service.record(took);
                 for (name, code) in failed {
                     tally.blame(format!("gateway {name}: {code}"));
                     if let Some(&gateway) = self.names.read().get(&name) {
@@ -228,15 +249,13 @@ impl Publisher {
                 tally.blame(why);
                 Outcome::Unknown
             }
-        };
-        ledger.settle(item, outcome, now);
+        }
     }
 
-    fn body(&self, item: u32) -> Bytes {
+    fn write_body(&self, item: u32, body: &mut Vec<u8>) {
         let Desk { world, ledger, ids, .. } = &*self.desk;
         let label = ledger.label(item);
         let Stream { target, urgent, .. } = world.stream(label.stream);
-        let mut body = Vec::with_capacity(ledger.format.bytes() + 160);
         let prefix = &world.prefix;
         let to = match target {
             Target::All => r#"{"all":true}"#.to_owned(),
@@ -254,8 +273,7 @@ impl Publisher {
         };
         let urgent = if urgent { r#","urgent":true"# } else { "" };
         write!(body, r#"{{"to":{to},"event":"{EVENT}"{urgent},"data":"#).expect("a Vec takes all");
-        ledger.format.write(label, &mut body);
+        ledger.format.write(label, body);
         body.push(b'}');
-        Bytes::from(body)
     }
 }

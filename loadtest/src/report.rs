@@ -115,6 +115,8 @@ pub struct PlanSummary {
     pub moves: f64,
     /// The exponent of Zipf's law for the sizes of rooms.
     pub zipf: f64,
+    /// Pushes of one stream in one call, at most.
+    pub batch: u32,
     /// Clients used other gateways when theirs was away.
     pub failover: bool,
     /// The part of the clients that never read.

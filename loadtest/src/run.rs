@@ -186,7 +186,7 @@ impl Run {
             .map_err(|error| Error::Broken(format!("cannot start the accounting: {error}")))?;
         let desk = Desk::new(world, ledger, progress);
         Ok(Self {
-            publisher: Publisher::new(desk.clone(), targets.names.clone(), plan.closed),
+            publisher: Publisher::new(desk.clone(), targets.names.clone(), &plan),
             board: Board::new(desk.clone(), ending.clone(), agents),
             plan,
             targets,

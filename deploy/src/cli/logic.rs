@@ -45,7 +45,7 @@ pub(crate) struct Args {
     /// File with the secret of the link (16 bytes of visible ASCII or more)
     #[arg(long, env = "TIDEGATE_LINK_SECRET_FILE", hide_env_values = true, value_name = "FILE")]
     link_secret_file: Option<PathBuf>,
-    /// File with API keys: one a line, or [[key]] tables with name, scopes (push, read, manage) and key (repeatable;
+    /// File with API keys: one a line, or TOML tables `key` with name, scopes (push, read, manage) and key (repeatable;
     /// read again when it changes)
     #[arg(
         long,

@@ -23,6 +23,9 @@ positive_data_acceptance.expected-statuses = ["2xx", "400", "404", "409", "422"]
 negative_data_rejection.expected-statuses = ["400", "404", "405", "408", "409", "413", "415", "422"]
 """
 
+# A user and a room are there for whoever asks: one whose connections were closed is not online, and answers so.
+CHECKS = ("--checks", "all", "--exclude-checks", "use_after_free")
+
 
 def schemathesis(api, *flags):
     """Runs it; its exit code and all that it said."""
@@ -33,7 +36,7 @@ def schemathesis(api, *flags):
         with open(os.path.join(here, "schemathesis.toml"), "w", encoding="utf-8") as config:
             config.write(CONFIG)
         done = subprocess.run(
-            [command, "run", f"{api}/openapi.json", "--checks", "all", "--seed", "7", "--no-color", *flags],
+            [command, "run", f"{api}/openapi.json", *CHECKS, "--seed", "7", "--no-color", *flags],
             cwd=here,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -1,8 +1,9 @@
 //! One process of a cluster: started, heard until it says READY, watched, ended.
 
 use std::collections::VecDeque;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,6 +46,8 @@ pub(super) struct Node {
     input: Option<ChildStdin>,
     /// Whether the end of the node was our doing.
     is_asked: bool,
+    /// It was told to end while it ran, and not killed.
+    is_told: bool,
     said: Said,
     /// `host:port` of the API, or of the clients.
     pub(super) main: String,
@@ -118,6 +121,7 @@ impl Starting {
             input: child.stdin.take(),
             child,
             is_asked: false,
+            is_told: false,
             said,
             main: String::new(),
             ops: String::new(),
@@ -197,7 +201,7 @@ impl Node {
             return None;
         }
         let ended = self.child.try_wait().ok().flatten()?;
-        Some(format!("{} ended by itself ({ended})\n{}", self.name, self.said()).trim_end().to_owned())
+        Some(self.fell(ended))
     }
 
     /// What it said last.
@@ -218,19 +222,27 @@ impl Node {
 
     /// Tells it to end.
     pub(super) fn end(&mut self) {
+        if self.child.try_wait().is_ok_and(|ended| ended.is_none()) {
+            self.is_told = true;
+        }
         self.is_asked = true;
         self.input = None;
     }
 
-    /// Waits until it has ended.
-    pub(super) async fn ended(&mut self) {
+    /// Waits until it has ended; a line about it, if somebody has killed it since it was told to end.
+    pub(super) async fn ended(&mut self) -> Option<String> {
         // Without a process there is nothing to wait for.
-        _ = self.child.wait().await;
+        let ended = self.child.wait().await.ok()?;
+        ended.signal().filter(|_| self.is_told).map(|_| self.fell(ended))
+    }
+
+    fn fell(&self, ended: ExitStatus) -> String {
+        format!("{} ended by itself ({ended})\n{}", self.name, self.said()).trim_end().to_owned()
     }
 
     /// Kills it, and waits until it is gone.
     pub(super) async fn kill(&mut self) {
-        self.is_asked = true;
+        (self.is_asked, self.is_told) = (true, false);
         // It may have ended by itself.
         _ = self.child.start_kill();
         self.ended().await;

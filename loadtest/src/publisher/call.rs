@@ -25,7 +25,7 @@ const ANSWER_TIME_MAX: Duration = Duration::from_secs(10);
 const ANSWER_BYTES_MAX: usize = 1024 * 1024;
 
 /// What an answer to a push says.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Answered {
     /// 202; these gateways did not take it, and why.
     Accepted {
@@ -61,6 +61,18 @@ struct Accepted {
     gateways: Gateways,
 }
 
+impl Accepted {
+    fn answered(self) -> Answered {
+        let failed = self.gateways.failed.into_iter();
+        Answered::Accepted { failed: failed.map(|failed| (failed.gateway, failed.code)).collect() }
+    }
+}
+
+#[derive(Deserialize)]
+struct Batch {
+    pushes: Vec<Accepted>,
+}
+
 #[derive(Deserialize)]
 struct Gateways {
     #[serde(default)]
@@ -85,12 +97,13 @@ impl Caller {
         Self { endpoint, address, authorization, sender: None, tasks }
     }
 
-    /// `POST /v1/push`.
-    pub(crate) async fn push(&mut self, body: Bytes) -> Answered {
-        match self.call(Method::POST, "/v1/push", body).await {
-            Ok((status, body)) => read_answer(status, &body),
-            Err(Lost::Unsent(why)) => Answered::Refused(why),
-            Err(Lost::Sent(why)) => Answered::Unknown(why),
+    /// `POST /v1/push` for one push, `POST /v1/push/batch` for several, a line each; an answer for each of them.
+    pub(crate) async fn push(&mut self, body: Bytes, count: usize) -> Vec<Answered> {
+        let path = if count == 1 { "/v1/push" } else { "/v1/push/batch" };
+        match self.call(Method::POST, path, body).await {
+            Ok((status, body)) => read_answers(status, &body, count),
+            Err(Lost::Unsent(why)) => vec![Answered::Refused(why); count],
+            Err(Lost::Sent(why)) => vec![Answered::Unknown(why); count],
         }
     }
 
@@ -171,7 +184,9 @@ impl Caller {
             request = request.header(header::AUTHORIZATION, authorization);
         }
         if method == Method::POST {
-            request = request.header(header::CONTENT_TYPE, "application/json");
+            let media_type =
+                if path.ends_with("/batch") { "application/x-ndjson" } else { "application/json" };
+            request = request.header(header::CONTENT_TYPE, media_type);
         }
         request.body(Full::new(body)).expect("host and key were checked when they were given")
     }
@@ -185,16 +200,26 @@ async fn read_body(response: Response<Incoming>) -> Result<(StatusCode, Bytes), 
     }
 }
 
-fn read_answer(status: StatusCode, body: &[u8]) -> Answered {
-    if status == StatusCode::ACCEPTED {
-        return match serde_json::from_slice::<Accepted>(body) {
-            Ok(accepted) => {
-                let failed = accepted.gateways.failed.into_iter();
-                Answered::Accepted { failed: failed.map(|failed| (failed.gateway, failed.code)).collect() }
-            }
-            Err(error) => Answered::Unknown(format!("202 that cannot be read: {error}")),
-        };
+/// What an answer says of each push of a call: a batch is taken whole or not at all.
+fn read_answers(status: StatusCode, body: &[u8], count: usize) -> Vec<Answered> {
+    if status != StatusCode::ACCEPTED {
+        return vec![read_refusal(status, body); count];
     }
+    let pushes = match count {
+        1 => serde_json::from_slice(body).map(|one| vec![one]),
+        _ => serde_json::from_slice::<Batch>(body).map(|batch| batch.pushes),
+    };
+    match pushes {
+        Ok(pushes) if pushes.len() == count => pushes.into_iter().map(Accepted::answered).collect(),
+        Ok(pushes) => {
+            let why = format!("202 for {count} pushes that speaks of {}", pushes.len());
+            vec![Answered::Unknown(why); count]
+        }
+        Err(error) => vec![Answered::Unknown(format!("202 that cannot be read: {error}")); count],
+    }
+}
+
+fn read_refusal(status: StatusCode, body: &[u8]) -> Answered {
     let problem: Problem = serde_json::from_slice(body).unwrap_or_default();
     let why = format!("{} {}", status.as_u16(), problem.code).trim_end().to_owned();
     // 503 says that nothing was done; other errors of the server, or one about time, leave it open.
@@ -221,8 +246,8 @@ mod tests {
     fn answers_mean_what_the_contract_says() {
         let accepted = br#"{"id":"x","matched":3,"gateways":{"known":2,"accepted":1,"failed":[{"gateway":"gw-7","code":"timeout"}]}}"#;
         let failed = vec![("gw-7".to_owned(), "timeout".to_owned())];
-        assert_eq!(read_answer(StatusCode::ACCEPTED, accepted), Answered::Accepted { failed });
-        assert!(matches!(read_answer(StatusCode::ACCEPTED, b"{}"), Answered::Unknown(_)));
+        assert_eq!(read_answers(StatusCode::ACCEPTED, accepted, 1), [Answered::Accepted { failed }]);
+        assert!(matches!(read_answers(StatusCode::ACCEPTED, b"{}", 1)[..], [Answered::Unknown(_)]));
         for (status, body, refused) in [
             (400, "{\"code\":\"invalid_request\"}", true),
             (503, "{\"code\":\"overloaded\"}", true),
@@ -232,8 +257,25 @@ mod tests {
             (200, "", false),
             (301, "", false),
         ] {
-            let answered = read_answer(StatusCode::from_u16(status).unwrap(), body.as_bytes());
-            assert_eq!(matches!(answered, Answered::Refused(_)), refused, "{status} {body}");
+            for answered in read_answers(StatusCode::from_u16(status).unwrap(), body.as_bytes(), 2) {
+                assert_eq!(matches!(answered, Answered::Refused(_)), refused, "{status} {body}");
+            }
         }
+    }
+
+    #[test]
+    fn a_batch_is_answered_push_by_push() {
+        let body = br#"{"replayed":false,"pushes":[{"gateways":{"failed":[]}},
+            {"gateways":{"failed":[{"gateway":"g","code":"lost"}]}}]}"#;
+        let answers = read_answers(StatusCode::ACCEPTED, body, 2);
+        let failed = |failed: &[(&str, &str)]| Answered::Accepted {
+            failed: failed.iter().map(|(name, code)| ((*name).to_owned(), (*code).to_owned())).collect(),
+        };
+        assert_eq!(answers, [failed(&[]), failed(&[("g", "lost")])]);
+        let short = read_answers(StatusCode::ACCEPTED, body, 3);
+        assert!(
+            short.len() == 3 && short.iter().all(|each| matches!(each, Answered::Unknown(_))),
+            "{short:?}"
+        );
     }
 }

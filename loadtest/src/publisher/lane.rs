@@ -1,4 +1,4 @@
-//! What waits to be sent to one logic node: streams in turn, each with at most one item under way.
+//! What waits to be sent to one logic node: streams in turn, each with one call under way at most.
 //!
 //! It holds at most the items of the run: an open model does not slow down, and says what was never sent.
 
@@ -46,8 +46,9 @@ impl Lane {
         }
     }
 
-    /// The next item to send, with its stream; `None` when the lane is closed. [`Lane::done`] must follow.
-    pub(super) async fn next(&self) -> Option<(u32, u32)> {
+    /// The next items of a stream to send, at most so many and in order, with their stream; `None` when the lane is
+    /// closed. [`Lane::done`] must follow.
+    pub(super) async fn next(&self, most: usize) -> Option<(u32, Vec<u32>)> {
         loop {
             let mut woken = pin!(self.wake.notified());
             // Before the look: an offer after it wakes this one.
@@ -55,12 +56,14 @@ impl Lane {
             {
                 let mut state = self.state.lock();
                 if let Some(stream) = state.ready.pop_front() {
-                    let item = state.active.get_mut(&stream).and_then(VecDeque::pop_front);
-                    state.waiting = state.waiting.saturating_sub(1);
-                    if state.waiting == state.low {
+                    let waits = state.active.get_mut(&stream)?;
+                    let items: Vec<u32> = waits.drain(..waits.len().min(most)).collect();
+                    let before = state.waiting;
+                    state.waiting = before.saturating_sub(items.len());
+                    if before > state.low && state.waiting <= state.low {
                         self.taken.notify_one();
                     }
-                    return item.map(|item| (stream, item));
+                    return Some((stream, items));
                 }
                 if state.closed {
                     return None;
@@ -82,7 +85,7 @@ impl Lane {
         self.taken.notified().await;
     }
 
-    /// The item under way of a stream is answered: the next may follow.
+    /// The call under way of a stream is answered: the next may follow.
     pub(super) fn done(&self, stream: u32) {
         let mut state = self.state.lock();
         if state.active.get(&stream).is_none_or(VecDeque::is_empty) {
@@ -122,19 +125,19 @@ mod tests {
         for (stream, item) in [(1, 10), (1, 11), (2, 20), (1, 12)] {
             lane.offer(stream, item);
         }
-        assert_eq!(lane.next().await, Some((1, 10)));
-        assert_eq!(lane.next().await, Some((2, 20)));
-        assert!(tokio::time::timeout(std::time::Duration::ZERO, lane.next()).await.is_err());
+        assert_eq!(lane.next(1).await, Some((1, vec![10])));
+        assert_eq!(lane.next(1).await, Some((2, vec![20])));
+        assert!(tokio::time::timeout(std::time::Duration::ZERO, lane.next(1)).await.is_err());
         lane.done(1);
-        assert_eq!(lane.next().await, Some((1, 11)));
+        assert_eq!(lane.next(1).await, Some((1, vec![11])));
         lane.done(2);
         lane.done(1);
-        assert_eq!(lane.next().await, Some((1, 12)));
+        assert_eq!(lane.next(1).await, Some((1, vec![12])));
         assert!(!lane.is_idle());
         lane.done(1);
         assert!(lane.is_idle());
         lane.close();
-        assert_eq!(lane.next().await, None);
+        assert_eq!(lane.next(1).await, None);
     }
 
     #[tokio::test]
@@ -149,10 +152,24 @@ mod tests {
             tokio::time::timeout(std::time::Duration::ZERO, room).await.is_ok()
         };
         assert!(!is_free(&mut room).await);
-        assert_eq!(lane.next().await, Some((0, 0)));
+        assert_eq!(lane.next(1).await, Some((0, vec![0])));
         assert!(!is_free(&mut room).await);
-        assert_eq!(lane.next().await, Some((1, 1)));
+        assert_eq!(lane.next(1).await, Some((1, vec![1])));
         assert!(is_free(&mut room).await);
+    }
+
+    #[tokio::test]
+    async fn what_waits_of_a_stream_goes_together_up_to_a_bound() {
+        let lane = Lane::default();
+        (10..15).for_each(|item| lane.offer(1, item));
+        lane.offer(2, 20);
+        assert_eq!(lane.next(3).await, Some((1, vec![10, 11, 12])));
+        assert_eq!(lane.next(3).await, Some((2, vec![20])));
+        lane.done(1);
+        assert_eq!(lane.next(3).await, Some((1, vec![13, 14])));
+        lane.done(1);
+        lane.done(2);
+        assert!(lane.is_idle());
     }
 
     #[tokio::test]
@@ -161,10 +178,10 @@ mod tests {
         lane.offer(1, 10);
         lane.offer(1, 11);
         lane.offer(2, 20);
-        assert_eq!(lane.next().await, Some((1, 10)));
+        assert_eq!(lane.next(1).await, Some((1, vec![10])));
         lane.close();
         lane.done(1);
-        assert_eq!(lane.next().await, None);
+        assert_eq!(lane.next(1).await, None);
         assert!(lane.is_idle());
     }
 }

@@ -259,6 +259,7 @@ impl Run {
             churn: plan.churn,
             moves: plan.moves,
             zipf: plan.zipf,
+            batch: plan.batch,
             failover: plan.failover,
             stalled_share: plan.stalled_share,
             slow_share: plan.slow_share,
