@@ -1,3 +1,5 @@
+//! Tokens of every algorithm against every key, times, claims, and what is not whole.
+
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_ED25519, PKCS_RSA_SHA256};
 use serde_json::json;
 
