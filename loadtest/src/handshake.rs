@@ -9,7 +9,7 @@ use crate::target::Endpoint;
 use crate::world::{World, mix};
 
 /// Longest answer to a handshake that is read.
-pub(crate) const HEAD_BYTES_MAX: usize = 16 * 1024;
+const HEAD_BYTES_MAX: usize = 16 * 1024;
 
 /// The `Sec-WebSocket-Key` of a client's attempt: computed again when the answer comes, so never stored.
 fn key(seed: u64, client: u32, attempt: u32) -> String {
@@ -50,6 +50,43 @@ pub(crate) struct Agreed {
     pub(crate) deflates: bool,
 }
 
+/// The head of an answer that agrees to a handshake.
+pub(crate) struct Head<'a> {
+    /// Where the empty line begins that ends it: four bytes before the first frame.
+    pub(crate) end: usize,
+    fields: &'a str,
+}
+
+impl<'a> Head<'a> {
+    /// Reads it. `Ok(None)`: it is not whole yet.
+    ///
+    /// # Errors
+    /// What came instead of a 101.
+    pub(crate) fn read(bytes: &'a [u8]) -> Result<Option<Self>, String> {
+        let start = &bytes[..bytes.len().min(7)];
+        if !b"HTTP/1.".starts_with(start) {
+            return Err("what answers does not speak HTTP".into());
+        }
+        let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else {
+            return if bytes.len() < HEAD_BYTES_MAX { Ok(None) } else { Err("a head without an end".into()) };
+        };
+        let head = std::str::from_utf8(&bytes[..end]).map_err(|_| "a head that is not text")?;
+        let (status, fields) = head.split_once("\r\n").unwrap_or((head, ""));
+        if status.split(' ').nth(1) != Some("101") {
+            let body = String::from_utf8_lossy(&bytes[end + 4..]);
+            let body: String = body.chars().filter(|c| !c.is_control()).take(300).collect();
+            return Err(format!("the handshake was answered {status:?} {body}").trim_end().to_owned());
+        }
+        Ok(Some(Self { end, fields }))
+    }
+
+    /// The value of a field, by its name in lower case.
+    pub(crate) fn field(&self, wanted: &str) -> Option<&'a str> {
+        let mut fields = self.fields.split("\r\n").filter_map(|line| line.split_once(':'));
+        fields.find(|(name, _)| name.trim().eq_ignore_ascii_case(wanted)).map(|(_, value)| value.trim())
+    }
+}
+
 /// Reads the answer to a client's request. `Ok(None)`: it is not whole yet.
 pub(crate) fn answer(
     bytes: &[u8],
@@ -57,24 +94,8 @@ pub(crate) fn answer(
     client: u32,
     attempt: u32,
 ) -> Result<Option<Agreed>, String> {
-    let start = &bytes[..bytes.len().min(7)];
-    if !b"HTTP/1.".starts_with(start) {
-        return Err("what answers does not speak HTTP".into());
-    }
-    let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else {
-        return if bytes.len() < HEAD_BYTES_MAX { Ok(None) } else { Err("a head without an end".into()) };
-    };
-    let head = std::str::from_utf8(&bytes[..end]).map_err(|_| "a head that is not text")?;
-    let (status, fields) = head.split_once("\r\n").unwrap_or((head, ""));
-    if status.split(' ').nth(1) != Some("101") {
-        let body = String::from_utf8_lossy(&bytes[end + 4..]);
-        let body: String = body.chars().filter(|c| !c.is_control()).take(300).collect();
-        return Err(format!("the handshake was answered {status:?} {body}").trim_end().to_owned());
-    }
-    let field = |wanted: &str| {
-        let mut fields = fields.split("\r\n").filter_map(|line| line.split_once(':'));
-        fields.find(|(name, _)| name.trim().eq_ignore_ascii_case(wanted)).map(|(_, value)| value.trim())
-    };
+    let Some(head) = Head::read(bytes)? else { return Ok(None) };
+    let (end, field) = (head.end, |wanted: &str| head.field(wanted));
     if !field("upgrade").is_some_and(|value| value.eq_ignore_ascii_case("websocket")) {
         return Err("101 without Upgrade: websocket".into());
     }

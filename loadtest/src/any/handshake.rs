@@ -7,7 +7,7 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::dialect::for_client;
 use super::place::Place;
-use crate::handshake::HEAD_BYTES_MAX;
+use crate::handshake::Head;
 use crate::world::mix;
 
 /// The `Sec-WebSocket-Key` of a client's attempt: computed again when the answer comes, so never stored.
@@ -39,24 +39,8 @@ pub(super) fn request(
 
 /// Reads the answer to a client's request: where frames begin. `Ok(None)`: it is not whole yet.
 pub(super) fn answer(bytes: &[u8], client: (u32, u8)) -> Result<Option<usize>, String> {
-    let start = &bytes[..bytes.len().min(7)];
-    if !b"HTTP/1.".starts_with(start) {
-        return Err("what answers does not speak HTTP".into());
-    }
-    let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else {
-        return if bytes.len() < HEAD_BYTES_MAX { Ok(None) } else { Err("a head without an end".into()) };
-    };
-    let head = std::str::from_utf8(&bytes[..end]).map_err(|_| "a head that is not text")?;
-    let (status, fields) = head.split_once("\r\n").unwrap_or((head, ""));
-    if status.split(' ').nth(1) != Some("101") {
-        let body = String::from_utf8_lossy(&bytes[end + 4..]);
-        let body: String = body.chars().filter(|c| !c.is_control()).take(200).collect();
-        return Err(format!("the handshake was answered {status:?} {body}").trim_end().to_owned());
-    }
-    let field = |wanted: &str| {
-        let mut fields = fields.split("\r\n").filter_map(|line| line.split_once(':'));
-        fields.find(|(name, _)| name.trim().eq_ignore_ascii_case(wanted)).map(|(_, value)| value.trim())
-    };
+    let Some(head) = Head::read(bytes)? else { return Ok(None) };
+    let (end, field) = (head.end, |wanted: &str| head.field(wanted));
     let accept = derive_accept_key(key(client.0, client.1).as_bytes());
     if field("sec-websocket-accept") != Some(&accept) {
         return Err("101 with a wrong Sec-WebSocket-Accept".into());
