@@ -80,6 +80,9 @@ pub(crate) enum Command {
         /// Reports as JSON, in the order of their rows
         #[arg(value_name = "FILE.json", required = true)]
         reports: Vec<PathBuf>,
+        /// Write a page too: what a connection, a frame and an item cost as clients become more
+        #[arg(long, value_name = "FILE")]
+        html: Option<PathBuf>,
     },
 }
 

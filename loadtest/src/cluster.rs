@@ -117,15 +117,16 @@ impl Cluster {
         }
     }
 
-    /// Starts a gateway that was killed once more, on the ports that it had.
+    /// Starts a gateway that was killed once more, on the ports that it had; gives its process.
     ///
     /// # Errors
     /// Why it cannot be started.
-    pub async fn restart_gateway(&mut self, number: usize) -> Result<(), Error> {
-        let Some(gateway) = self.gateways.get_mut(number) else { return Ok(()) };
+    pub async fn restart_gateway(&mut self, number: usize) -> Result<Option<Watched>, Error> {
+        let Some(gateway) = self.gateways.get_mut(number) else { return Ok(None) };
         let again = gateway.again(&self.program, &self.tasks).map_err(Error::Unreachable)?;
         *gateway = again.ready().await.map_err(Error::Unreachable)?;
-        Ok(())
+        let (name, pid) = (gateway.name().to_owned(), gateway.pid());
+        Ok(pid.map(|pid| Watched { role: Role::Gateway, name, pid }))
     }
 
     /// Ends all nodes, and gives a line about each that had ended by itself.

@@ -39,15 +39,19 @@ pub(crate) fn compare(asked: &CompareArgs) -> ExitCode {
     }
 }
 
-/// Reports as rows of one table.
-pub(crate) fn table(reports: &[PathBuf]) -> ExitCode {
+/// Reports as rows of one table, and as plots over the number of clients where a page is asked for.
+pub(crate) fn table(reports: &[PathBuf], html: Option<&Path>) -> ExitCode {
     let read: Result<Vec<_>, _> = reports.iter().map(|path| read(path)).collect();
-    match read.and_then(|reports| loadtest::table(&reports)) {
-        Ok(table) => {
-            output::tell(&table.trim_end());
-            ExitCode::SUCCESS
-        }
-        Err(why) => fail(2, &why),
+    let made = read.and_then(|reports| Ok((loadtest::table(&reports)?, loadtest::growth(&reports)?)));
+    let (table, page) = match made {
+        Ok(made) => made,
+        Err(why) => return fail(2, &why),
+    };
+    output::tell(&table.trim_end());
+    let Some(path) = html else { return ExitCode::SUCCESS };
+    match std::fs::write(path, page) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(1, &format!("cannot write the page to {}: {error}", path.display())),
     }
 }
 

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressFinish, ProgressStyle};
+use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressFinish, ProgressStyle};
 use loadtest::{Phase, Progress};
 
 /// How often a terminal is drawn.
@@ -104,25 +104,40 @@ impl Shown {
 
     fn draw(&self, progress: &Progress) {
         let now = Instant::now();
-        let per_sec = |count| self.rate.borrow_mut().now(now, count);
+        let per_sec = |count| self.rate.borrow_mut().now(now, count) as u64;
+        let people = HumanCount;
         let (connected, clients) = (progress.connected(), progress.clients());
         let (received, due) = (progress.received(), progress.due());
         let (position, message) = match self.phase {
             Phase::Checking => (0, "limits and targets".to_owned()),
-            Phase::Connecting => {
-                (connected, format!("{connected} of {clients} clients, {:.0}/s", per_sec(connected)))
-            }
+            Phase::Connecting => (
+                connected,
+                format!(
+                    "{} of {} clients, {}/s",
+                    people(connected),
+                    people(clients),
+                    people(per_sec(connected))
+                ),
+            ),
             Phase::Publishing => (
                 self.begun.elapsed().min(self.publish).as_millis() as u64,
                 format!(
-                    "{} pushes accepted, {received} items received, {:.0}/s, {connected} clients",
-                    progress.accepted(),
-                    per_sec(received)
+                    "{} pushes accepted, {} items received, {}/s, {} clients",
+                    people(progress.accepted()),
+                    people(received),
+                    people(per_sec(received)),
+                    people(connected)
                 ),
             ),
-            Phase::Draining => {
-                (received, format!("{received} of {due} items received, {:.0}/s", per_sec(received)))
-            }
+            Phase::Draining => (
+                received,
+                format!(
+                    "{} of {} items received, {}/s",
+                    people(received),
+                    people(due),
+                    people(per_sec(received))
+                ),
+            ),
             Phase::Judging => (0, "every item at every client".to_owned()),
         };
         if self.phase == Phase::Draining {

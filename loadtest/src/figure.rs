@@ -78,13 +78,20 @@ const STATISTICS: [(&str, &str); 7] = [
 ];
 
 /// All others: name, path, unit, which way is better, what it is.
-const SINGLE: [(&str, &str, Unit, Better, &str); 27] = [
+const SINGLE: [(&str, &str, Unit, Better, &str); 28] = [
     ("lost", "/totals/lost", Unit::Count, Better::Zero, "accepted, never received"),
     ("duplicated", "/totals/duplicated", Unit::Count, Better::Zero, "received again"),
     ("reordered", "/totals/reordered", Unit::Count, Better::Zero, "received after a later one"),
     ("corrupted", "/totals/corrupted", Unit::Count, Better::Zero, "not as it was sent"),
     ("unexpected", "/totals/unexpected", Unit::Count, Better::Zero, "received and not meant for the client"),
     ("excused", "/totals/excused", Unit::Count, Better::Lower, "missed with an excuse"),
+    (
+        "underWay",
+        "/totals/underWay",
+        Unit::Count,
+        Better::Neither,
+        "not there yet when the run was interrupted",
+    ),
     ("late", "/totals/late", Unit::Count, Better::Lower, "received later than --late"),
     ("expected", "/totals/expected", Unit::Count, Better::Neither, "items that clients should get"),
     ("received", "/totals/received", Unit::Count, Better::Neither, "items that clients got"),

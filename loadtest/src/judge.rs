@@ -16,6 +16,8 @@ pub(crate) struct Excuses {
     pub(crate) slack: u64,
     /// After a hello, how long until every logic node knows of the client, µs.
     pub(crate) settle: u64,
+    /// Nobody waited for what was under way: what comes after the last item that a client has of a stream is not lost.
+    pub(crate) interrupted: bool,
 }
 
 /// One stream as it ended.
@@ -81,6 +83,7 @@ impl Judge<'_> {
         *(if is_prompt { &mut counts.expected } else { &mut slow.expected }) += stream.accepted;
         let items = &course.ledger.schedule.streams[&number];
         let missing: Vec<u32> = seen.missing(client, slot, number, stream.length).collect();
+        let tail = if excuses.interrupted { seen.next(client, slot) } else { stream.length };
         for &seq in &missing {
             let item = items[seq as usize];
             if course.ledger.outcome(item) != Outcome::Accepted {
@@ -90,6 +93,8 @@ impl Judge<'_> {
                 slow.missed += 1;
             } else if excused(course, seen, excuses, client, item) {
                 counts.excused += 1;
+            } else if seq >= tail {
+                counts.under_way += 1;
             } else {
                 counts.lost += 1;
                 let name = name(course, course.ledger.label(item));

@@ -57,7 +57,7 @@ pub use progress::{Phase, Progress};
 pub use report::{
     AgentReport, ClosedLoop, Cost, Counts, FloorReport, Frames, GatewayReport, Generator, Kernel, Latencies,
     Lateness, LogicReport, Measured, Origin, Percentiles, PlanSummary, Pushes, Ramp, Rates, Report,
-    RoleReport, SCHEMA, SlowReport, Verdict, Whole, floor_plan,
+    RoleReport, SCHEMA, SlowReport, Verdict, Whole, floor_plan, growth,
 };
 pub use run::{Error, run, run_with};
 pub use table::table;

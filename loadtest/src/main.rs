@@ -49,7 +49,7 @@ fn main() -> ExitCode {
         Command::Plan(asked) => outside::reckon(&asked),
         Command::Agent(asked) => hold_clients(&asked),
         Command::Compare(asked) => conclude::compare(&asked),
-        Command::Table { reports } => conclude::table(&reports),
+        Command::Table { reports, html } => conclude::table(&reports, html.as_deref()),
     }
 }
 

@@ -7,6 +7,8 @@ use parking_lot::Mutex;
 use serde::Serialize;
 use tokio::sync::watch;
 
+use crate::account::Watched;
+use crate::report::format::count;
 use crate::timeline::Interval;
 
 /// The parts of a run, in order.
@@ -40,6 +42,8 @@ pub struct Progress {
     interval: Mutex<(Interval, u64)>,
     /// Of the last interval, for people.
     rates: Mutex<String>,
+    /// Processes that have joined the cluster and are not accounted for yet.
+    newcomers: Mutex<Vec<Watched>>,
 }
 
 impl Default for Progress {
@@ -55,6 +59,7 @@ impl Default for Progress {
             begun: Instant::now(),
             interval: Mutex::default(),
             rates: Mutex::default(),
+            newcomers: Mutex::default(),
         }
     }
 }
@@ -75,6 +80,16 @@ impl Progress {
 
     pub(crate) fn enter(&self, phase: Phase) {
         self.phase.send_replace(phase);
+    }
+
+    /// A process has joined the cluster: it is accounted for from the next look on.
+    pub(crate) fn joins(&self, newcomer: Watched) {
+        self.newcomers.lock().push(newcomer);
+    }
+
+    /// Those that have joined since the last call.
+    pub(crate) fn take_newcomers(&self) -> Vec<Watched> {
+        std::mem::take(&mut self.newcomers.lock())
     }
 
     /// Clients that are connected and greeted now.
@@ -133,18 +148,18 @@ impl Progress {
     /// Shows the rates of an interval from now on.
     pub(crate) fn show(&self, interval: &Interval, before: &Interval) {
         let secs = interval.at.saturating_sub(before.at).as_secs_f64().max(1e-3);
-        let a_second = |count: u64| count as f64 / secs;
+        let a_second = |number: u64| count((number as f64 / secs).round() as u64);
         let mut text = String::new();
         let came = interval.connected.saturating_sub(before.connected);
-        for (count, what) in
+        for (number, what) in
             [(came, "connects"), (interval.published, "pushes"), (interval.received, "items")]
         {
-            if count > 0 {
-                text += &format!(" · {:.0} {what}/s", a_second(count));
+            if number > 0 {
+                text += &format!(" · {} {what}/s", a_second(number));
             }
         }
         if interval.frames > 0 {
-            text += &format!(" in {:.0} frames/s", a_second(interval.frames));
+            text += &format!(" in {} frames/s", a_second(interval.frames));
         }
         *self.rates.lock() = text;
     }
@@ -155,12 +170,12 @@ impl Progress {
         format!(
             "{:?}: {} of {} clients · {} pushes sent, {} accepted · {} of {} items received{}",
             self.phase(),
-            self.connected(),
-            self.clients.load(Relaxed),
-            self.sent.load(Relaxed),
-            self.accepted(),
-            self.received(),
-            self.due.load(Relaxed),
+            count(self.connected()),
+            count(self.clients.load(Relaxed)),
+            count(self.sent.load(Relaxed)),
+            count(self.accepted()),
+            count(self.received()),
+            count(self.due.load(Relaxed)),
             self.rates.lock(),
         )
     }

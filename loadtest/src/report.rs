@@ -16,6 +16,7 @@ use crate::threshold::Threshold;
 
 pub use crate::kernel::Kernel;
 pub use crate::tracker::Counts;
+pub use html::growth;
 pub(crate) use measured::Done;
 pub use measured::{Cost, FloorReport, Lateness, Measured, Rates, RoleReport, SCHEMA, Whole, floor_plan};
 pub use origin::Origin;

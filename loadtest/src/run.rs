@@ -276,8 +276,9 @@ impl Run {
         self.enter(Phase::Judging);
         crowd.stop().await;
         let failures = self.desk.ledger.failures().into_iter().collect::<BTreeMap<_, _>>();
-        let verdicts = crowd.judge(Judge { excuses: self.excuses(), failures }).await;
-        let complete = complete && !shutdown.is_draining() && crowd.lost().is_empty();
+        let complete = complete && !shutdown.is_draining();
+        let verdicts = crowd.judge(Judge { excuses: self.excuses(!complete), failures }).await;
+        let complete = complete && crowd.lost().is_empty();
         let taken = self.sampler.end();
         let report = self.report((&crowd, taken), verdicts, ramp, complete);
         crowd.end().await;

@@ -105,8 +105,8 @@ impl Stage {
         plan.events.to = Some(to);
         let mut notes = Vec::new();
         let ended = tokio::select! {
-            ended = Box::pin(run_with(plan, shutdown, progress)) => ended,
-            never = act(&mut cluster, events, &mut notes) => match never {},
+            ended = Box::pin(run_with(plan, shutdown, progress.clone())) => ended,
+            never = act(&mut cluster, events, &progress, &mut notes) => match never {},
         };
         let fallen = [notes, cluster.stop().await].concat();
         match ended {
@@ -121,15 +121,19 @@ impl Stage {
 }
 
 /// Makes events happen, for as long as it is asked.
-async fn act(cluster: &mut Cluster, mut events: Receiver<Event>, notes: &mut Vec<String>) -> Infallible {
+async fn act(
+    cluster: &mut Cluster,
+    mut events: Receiver<Event>,
+    progress: &Progress,
+    notes: &mut Vec<String>,
+) -> Infallible {
     while let Some(event) = events.recv().await {
         match event {
             Event::KillGateway(number) => cluster.kill_gateway(number).await,
-            Event::StartGateway(number) => {
-                if let Err(error) = cluster.restart_gateway(number).await {
-                    notes.push(format!("gateway-{number} did not come back: {error}"));
-                }
-            }
+            Event::StartGateway(number) => match cluster.restart_gateway(number).await {
+                Ok(newcomer) => newcomer.into_iter().for_each(|newcomer| progress.joins(newcomer)),
+                Err(error) => notes.push(format!("gateway-{number} did not come back: {error}")),
+            },
         }
     }
     std::future::pending().await

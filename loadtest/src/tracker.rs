@@ -358,6 +358,11 @@ impl Seen {
         }
     }
 
+    /// The sequence number after the last that a client has received of the stream at a slot.
+    pub(crate) fn next(&self, client: u32, slot: u32) -> u32 {
+        self.next[(client / self.stride) as usize * self.slots + slot as usize]
+    }
+
     /// The sequence numbers below `end` that a client has not received of the stream at a slot.
     pub(crate) fn missing(
         &self,
@@ -366,7 +371,7 @@ impl Seen {
         stream: u32,
         end: u32,
     ) -> impl Iterator<Item = u32> + '_ {
-        let next = self.next[(client / self.stride) as usize * self.slots + slot as usize];
+        let next = self.next(client, slot);
         let gaps = self.gaps.get(&(client, stream)).map_or(&[][..], Vec::as_slice);
         gaps.iter().cloned().flatten().chain(next..end)
     }

@@ -150,6 +150,7 @@ impl Looks {
     }
 
     fn look(&mut self) {
+        self.progress.take_newcomers().into_iter().for_each(|newcomer| self.watch(newcomer));
         let at = self.begun.elapsed();
         let roles = self.account.sample(at);
         let loopback = machine::loopback_bytes();

@@ -2,10 +2,12 @@
 //! elsewhere (a policy in the page forbids both), light and dark.
 
 mod escape;
+mod growth;
 mod plot;
 mod tables;
 
 use escape::escaped;
+pub use growth::growth;
 use plot::{Plot, Scale, Series};
 
 use super::format::{bytes, count, millis, number};
@@ -17,6 +19,15 @@ use crate::timeline::Point;
 /// Takes nothing from anywhere, whatever a text in it may say.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'";
 
+/// A page around its body.
+fn page(title: &str, body: &str) -> String {
+    format!(
+        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"><meta http-equiv=\"Content-Security-Policy\" content=\"{POLICY}\"><title>{}</title><style>{}</style></head><body>{body}</body></html>\n",
+        escaped(title),
+        include_str!("html/page.css")
+    )
+}
+
 impl Report {
     /// The report as a page of HTML that needs nothing else.
     #[must_use]
@@ -24,22 +35,17 @@ impl Report {
         let measured = &self.measured;
         let word = if self.verdict.ok { "PASS" } else { "FAIL" };
         let title = format!("{word}: {} clients, tidegate-loadtest", count(u64::from(self.plan.clients)));
-        let mut page = format!(
-            "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"><meta http-equiv=\"Content-Security-Policy\" content=\"{POLICY}\"><title>{}</title><style>{}</style></head><body>",
-            escaped(&title),
-            include_str!("html/page.css")
-        );
-        page += &format!(
+        let mut body = format!(
             "<h1>tidegate-loadtest {} · {} · {}</h1>",
             escaped(&measured.origin.version),
             escaped(&measured.origin.begun_at),
             escaped(&measured.origin.machine.to_string())
         );
-        page += &self.verdict_html();
-        page += &self.tiles();
-        page += &self.plots();
-        page += &self.tables();
-        page + "</body></html>\n"
+        body += &self.verdict_html();
+        body += &self.tiles();
+        body += &self.plots();
+        body += &self.tables();
+        page(&title, &body)
     }
 
     fn verdict_html(&self) -> String {

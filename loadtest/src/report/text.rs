@@ -263,7 +263,11 @@ impl Report {
     /// What came of it, in a sentence.
     pub(super) fn sentence(&self) -> String {
         let totals = &self.totals;
-        let complete = if self.complete { "" } else { " (interrupted: a partial report)" };
+        let complete = match (self.complete, totals.under_way) {
+            (true, _) => String::new(),
+            (false, 0) => " (interrupted: a partial report)".to_owned(),
+            (false, some) => format!(" (interrupted, with {} under way: a partial report)", count(some)),
+        };
         let late =
             self.plan.late_ms.map_or_else(String::new, |ms| format!(", {} later than {ms} ms", totals.late));
         format!(

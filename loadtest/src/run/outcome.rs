@@ -226,15 +226,21 @@ impl Run {
         }
     }
 
-    pub(super) fn excuses(&self) -> Excuses {
-        let churn = |url: &String| self.plan.expect_churn.iter().any(|name| name == "all" || name == url);
+    pub(super) fn excuses(&self, interrupted: bool) -> Excuses {
         let us = |time: std::time::Duration| time.as_micros() as u64;
         Excuses {
-            churn: self.plan.gateways.iter().map(churn).collect(),
+            churn: self.may_churn(),
             // A tick may come late when the one before it took long; then the item waits for two.
             slack: us(self.targets.window * 2 + super::QUIET),
             settle: us(self.plan.settle),
+            interrupted,
         }
+    }
+
+    /// Of each gateway, whether its clients may lose their connection.
+    fn may_churn(&self) -> Vec<bool> {
+        let churn = |url: &String| self.plan.expect_churn.iter().any(|name| name == "all" || name == url);
+        self.plan.gateways.iter().map(churn).collect()
     }
 
     fn summary(&self) -> PlanSummary {
@@ -269,7 +275,7 @@ impl Run {
 
     fn gateways(&self, counts: &[Counts], connections: &[Connections]) -> Vec<GatewayReport> {
         let world = &self.desk.world;
-        let churn = self.excuses().churn;
+        let churn = self.may_churn();
         let report = |(at, url): (usize, &String)| {
             let named = self.targets.names.iter().find(|(_, index)| **index as usize == at);
             let seen = connections[at].clone();

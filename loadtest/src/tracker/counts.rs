@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// What happened at the clients of one gateway. `expected` = received of it + `lost` + `excused`.
+/// What happened at the clients of one gateway. `expected` = received of it + `lost` + `excused` + `under_way`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Counts {
@@ -24,6 +24,8 @@ pub struct Counts {
     pub foreign: u64,
     /// Missed while the client was away as expected or out of the room, or by a gateway that the 202 named as failed.
     pub excused: u64,
+    /// Accepted, and not there yet when the run was interrupted: whether they would have come is not known.
+    pub under_way: u64,
     /// Received for the first time, but later than what was asked for. They are part of `received`.
     pub late: u64,
 }
@@ -40,6 +42,7 @@ impl Counts {
         self.unexpected += other.unexpected;
         self.foreign += other.foreign;
         self.excused += other.excused;
+        self.under_way += other.under_way;
         self.late += other.late;
     }
 }

@@ -8,6 +8,9 @@ use crate::schedule::Schedule;
 use crate::world::tests::small;
 use crate::world::{Stream, Target};
 
+#[path = "tests/frames.rs"]
+mod frames;
+
 /// A run by hand: streams to all clients through two logic nodes, one of them urgent, and to a room.
 struct Rig {
     course: Arc<Course>,
@@ -42,7 +45,7 @@ impl Rig {
         }
         let course = Arc::new(Course { world, ledger, verify, gateway_step: 1, late_us, settle_us: 0 });
         let trackers = (0..2).map(|offset| Tracker::new(course.clone(), offset, 2)).collect();
-        let excuses = Excuses { churn: vec![false, false], slack: 10_000, settle: 0 };
+        let excuses = Excuses { churn: vec![false, false], slack: 10_000, settle: 0, interrupted: false };
         Self { course, trackers, excuses }
     }
 
@@ -187,6 +190,22 @@ fn a_client_that_gets_nothing_has_lost_all() {
 }
 
 #[test]
+fn what_had_not_come_when_a_run_was_interrupted_is_under_way_and_a_hole_is_lost() {
+    let mut rig = Rig::new(10, Verify::Strict);
+    let streams = Rig::streams().len() as u32;
+    // Of the first stream it misses one in the middle, and of all streams the last ones.
+    let hole = rig.due(13)[0] + 4 * streams;
+    let kept = rig.due(13).iter().filter(|&&item| item < 9 * streams && item != hole).count();
+    rig.run(13, |due| due.retain(|&item| item < 9 * streams && item != hole));
+    rig.excuses.interrupted = true;
+    let under_way = rig.due(13).len() - kept - 1;
+    let (total, judged, _) = rig.judge();
+    assert_eq!((total.lost, total.under_way), (1, under_way as u64));
+    assert_eq!(total.expected, total.received + total.lost + total.under_way);
+    assert_eq!((judged[0].under_way, judged[1].lost), (0, 1));
+}
+
+#[test]
 fn a_duplicated_item_is_found() {
     for (at, again) in [(0, 1), (0, 25), (29, 30)] {
         let mut rig = Rig::new(10, Verify::Strict);
@@ -309,7 +328,7 @@ fn absence_excuses_misses_of_its_time_only_and_only_where_it_was_expected() {
     // An item a millisecond; client 13 misses the items from 10 to 29 and was away from 10 to 20 ms.
     for (churn, excused) in [(true, true), (false, false)] {
         let mut rig = Rig::new(10, Verify::Strict);
-        rig.excuses = Excuses { churn: vec![false, churn], slack: 0, settle: 0 };
+        rig.excuses = Excuses { churn: vec![false, churn], slack: 0, settle: 0, interrupted: false };
         rig.trackers[1].went(13, 10_000, false);
         rig.trackers[1].came(13, 20_000);
         rig.run(13, |due| due.retain(|item| !(10..30).contains(item)));
@@ -324,7 +343,7 @@ fn absence_excuses_misses_of_its_time_only_and_only_where_it_was_expected() {
 #[test]
 fn the_slack_covers_what_waited_in_a_gateway_that_died() {
     let mut rig = Rig::new(10, Verify::Strict);
-    rig.excuses = Excuses { churn: vec![false, true], slack: 5_000, settle: 3_000 };
+    rig.excuses = Excuses { churn: vec![false, true], slack: 5_000, settle: 3_000, interrupted: false };
     rig.trackers[1].went(13, 10_000, false);
     rig.trackers[1].came(13, 20_000);
     // Item 5 was answered at 5.5 ms, and could wait until 10.5 ms; item 4 only until 9.5 ms.
@@ -362,85 +381,6 @@ fn waits_and_fan_out_are_told_apart() {
     assert!(near(latency.total.histogram().max(), 1_500_000));
 }
 
-/// The frames that all clients get: three items each.
-fn frames(rig: &Rig) -> Vec<String> {
-    rig.due(13).chunks(3).map(|items| rig.text(13, items)).collect()
-}
-
-#[test]
-fn a_frame_is_read_twice_and_then_known_by_its_bytes() {
-    let mut rig = Rig::new(10, Verify::Strict);
-    // Clients of gateway 0 who are not in the room get the same bytes.
-    let world = rig.course.world.clone();
-    let out = |client: &u32| world.rooms_of(*client).all(|room| room != ROOM);
-    let clients: Vec<u32> = (0..97).step_by(2).filter(out).collect();
-    let texts = frames(&rig);
-    let mut known = 0;
-    for (at, text) in texts.iter().enumerate() {
-        for (turn, &client) in clients.iter().enumerate() {
-            let again = rig.take(client, text, 40_000 + at as u64 * 1_000 + turn as u64);
-            assert_eq!(again, turn >= 2, "client {client}");
-            known += u32::from(again);
-        }
-    }
-    assert_eq!(known as usize, texts.len() * (clients.len() - 2));
-    let items = 30 * clients.len() as u64;
-    let seen = rig.trackers.remove(0).into_seen();
-    assert_eq!(seen.counts[0], Counts { received: items, ..Counts::default() });
-    let count = |times: &Times| times.histogram().len();
-    let latency = &seen.latency;
-    assert_eq!(count(&latency.total) + count(&latency.total_urgent), items);
-    assert_eq!(count(&latency.fanout) + count(&latency.fanout_urgent), items);
-    assert!(latency.fanout.histogram().max().abs_diff(clients.len() as u64 - 1) <= 1);
-}
-
-#[test]
-fn what_is_wrong_with_a_known_frame_is_found_at_each_client() {
-    let mut rig = Rig::new(10, Verify::Strict);
-    let texts = frames(&rig);
-    let world = rig.course.world.clone();
-    let member = (1..97).step_by(2).find(|&client| world.rooms_of(client).any(|room| room == ROOM)).unwrap();
-    for client in (1..97).step_by(2) {
-        let mut mine: Vec<String> = texts.clone();
-        match client {
-            51 => _ = mine.remove(4),
-            53 => mine.insert(5, mine[4].clone()),
-            55 => mine.swap(4, 6),
-            57 => mine[4] = mine[4].replacen("\"f\":\"", "\"f\":\"?", 1),
-            59 => mine[4] = mine[4].replacen("load", "laod", 1),
-            _ => {}
-        }
-        mine.iter().for_each(|text| _ = rig.take(client, text, 50_000));
-    }
-    // A frame to a room is known at its members, and unexpected at others.
-    let room = *rig.due(member).iter().find(|&&item| item % 4 == 3).unwrap();
-    let text = rig.text(member, &[room]);
-    let is_member = |client: &u32| world.rooms_of(*client).any(|room| room == ROOM);
-    let members: Vec<u32> = (1..97).step_by(2).filter(is_member).collect();
-    let known = members.iter().filter(|&&client| rig.take(client, &text, 60_000)).count();
-    assert_eq!(known, members.len() - 2);
-    let stranger = (1..97).step_by(2).find(|client| !is_member(client)).unwrap();
-    assert!(!rig.take(stranger, &text, 60_000));
-    let (_, judged, examples) = rig.judge();
-    let counts = judged[1];
-    assert_eq!((counts.duplicated, counts.reordered, counts.corrupted), (3, 6, 2), "{examples:?}");
-    assert_eq!(counts.unexpected, 1);
-    // Of the room's ten items one came; of the others client 51 misses three, 57 and 59 one each.
-    assert_eq!(counts.lost, 9 * members.len() as u64 + 5, "{examples:?}");
-}
-
-#[test]
-fn late_items_are_counted_with_known_frames_too() {
-    let mut rig = Rig::late(small(), 1, Verify::Strict, 10_000);
-    let text = rig.text(1, &[0, 1]);
-    // Item 0 was intended at 0 ms, item 1 at 1 ms.
-    for (client, now) in [(1, 9_000), (3, 9_500), (5, 9_900), (7, 10_500), (9, 11_500), (11, 11_600)] {
-        rig.take(client, &text, now);
-    }
-    let (total, ..) = rig.judge();
-    assert_eq!((total.received, total.late), (12, 1 + 2 + 2));
-}
-
 #[test]
 fn who_leaves_a_room_misses_its_items_meanwhile_and_must_not_get_them() {
     let mut rig = Rig::new(10, Verify::Strict);
@@ -464,44 +404,4 @@ fn who_leaves_a_room_misses_its_items_meanwhile_and_must_not_get_them() {
     }
     let (total, _, examples) = rig.judge();
     assert_eq!((total.unexpected, total.excused, total.lost), (1, 3, 1), "{examples:?}");
-}
-
-/// Seventy items of 200 B in one frame for 15,000 clients: what it costs to read it, and to know it again.
-#[test]
-fn slow_the_cost_of_a_frame_is_printed() {
-    let world = || crate::world::World { clients: 15_000, gateways: 1, ..small() };
-    let items: Vec<u32> = (0..70).map(|seq| seq * 4).collect();
-    let cost = |known: bool| {
-        let mut rig = Rig::of(world(), 70, Verify::Strict);
-        let text = rig.text(0, &items);
-        rig.trackers.truncate(1);
-        let begun = std::time::Instant::now();
-        for client in (0..15_000).step_by(2) {
-            let now = rig.course.ledger.now();
-            let came = match rig.trackers[0].again(client, text.as_bytes(), false, now) {
-                Ok(_) if known => continue,
-                Ok(_) => panic!("it is not to be known"),
-                Err(came) => came,
-            };
-            let came = if known { came } else { Came { mark: None, ..came } };
-            rig.trackers[0].message(client, text.as_bytes(), &came, now).expect("a push");
-        }
-        let seen = rig.trackers.remove(0).into_seen();
-        assert_eq!(seen.counts[0], Counts { received: 70 * 7_500, ..Counts::default() });
-        assert_eq!(seen.latency.total.histogram().len(), 70 * 7_500);
-        (begun.elapsed().as_nanos() as f64 / 7_500.0, text.len())
-    };
-    let mut best = [f64::MAX; 2];
-    let mut bytes = 0;
-    for turn in 0..10 {
-        let (nanos, length) = cost(turn % 2 == 0);
-        (best[turn % 2], bytes) = (best[turn % 2].min(nanos), length);
-    }
-    let [known, read] = best;
-    println!(
-        "a frame of 70 items, {bytes} B: read {read:.0} ns ({:.1} an item), known again {known:.0} ns ({:.1} an item)",
-        read / 70.0,
-        known / 70.0
-    );
-    assert!(known * 4.0 < read, "{known} ns instead of {read}");
 }

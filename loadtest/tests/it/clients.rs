@@ -131,6 +131,8 @@ async fn rooms_in_turn_each_get_exactly_their_share() {
 async fn clients_come_and_go_and_what_they_miss_is_excused() {
     let report = report(Fault::None, |plan| {
         (plan.churn, plan.moves, plan.processes) = (0.3, 0.5, 1);
+        // On busy cores the server knows of a client that has come back some time after its hello.
+        plan.settle = Duration::from_millis(300);
         (plan.duration, plan.drain) = (Duration::from_secs(2), Duration::from_secs(3));
     })
     .await;

@@ -4,12 +4,12 @@ use std::fmt::Write;
 
 use super::escape::escaped;
 
-const WIDTH: f64 = 720.0;
-const HEIGHT: f64 = 240.0;
-const LEFT: f64 = 68.0;
-const RIGHT: f64 = 10.0;
-const TOP: f64 = 22.0;
-const BOTTOM: f64 = 28.0;
+pub(super) const WIDTH: f64 = 720.0;
+pub(super) const HEIGHT: f64 = 240.0;
+pub(super) const LEFT: f64 = 68.0;
+pub(super) const RIGHT: f64 = 10.0;
+pub(super) const TOP: f64 = 22.0;
+pub(super) const BOTTOM: f64 = 28.0;
 
 /// Columns of a plot: more seconds than this share columns.
 const COLUMNS: usize = 240;
@@ -50,15 +50,15 @@ pub(super) enum Scale {
 }
 
 /// The values of an axis and where they stand on it, 0 to 1.
-struct Axis {
+pub(super) struct Axis {
     low: f64,
     high: f64,
     is_log: bool,
-    ticks: Vec<f64>,
+    pub(super) ticks: Vec<f64>,
 }
 
 impl Axis {
-    fn of(values: impl Iterator<Item = f64> + Clone, scale: Scale) -> Self {
+    pub(super) fn of(values: impl Iterator<Item = f64> + Clone, scale: Scale) -> Self {
         let high = values.clone().fold(0.0, f64::max);
         let low = values.filter(|value| *value > 0.0).fold(f64::INFINITY, f64::min);
         if scale != Scale::Linear && low.is_finite() && high > low * LOG_FROM {
@@ -75,7 +75,7 @@ impl Axis {
         Self { low: 0.0, high: steps * step, is_log: false, ticks }
     }
 
-    fn place(&self, value: f64) -> f64 {
+    pub(super) fn place(&self, value: f64) -> f64 {
         let part = if self.is_log {
             (value.max(self.low) / self.low).log10() / (self.high / self.low).log10()
         } else {

@@ -5,9 +5,9 @@ use super::super::{Report, measured::RoleReport};
 use super::escape::escaped;
 
 /// A cell: its text and its class.
-type Cell = (String, &'static str);
+pub(super) type Cell = (String, &'static str);
 
-fn plain(text: impl Into<String>) -> Cell {
+pub(super) fn plain(text: impl Into<String>) -> Cell {
     (text.into(), "")
 }
 
@@ -16,7 +16,7 @@ fn fault(number: u64) -> Cell {
     (count(number), if number > 0 { "bad" } else { "" })
 }
 
-fn table(title: &str, head: &[&str], rows: Vec<Vec<Cell>>) -> String {
+pub(super) fn table(title: &str, head: &[&str], rows: Vec<Vec<Cell>>) -> String {
     if rows.is_empty() {
         return String::new();
     }
