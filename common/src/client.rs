@@ -40,12 +40,16 @@ pub enum CloseCode {
     TooBig = 1009,
     /// The node is leaving; reconnect.
     Leaving = 1012,
+    /// The node has no room for what the client asks for; another may have, or this one later.
+    TryLater = 1013,
     /// The client reads too slowly and its outbox is full.
     SlowConsumer = 4002,
     /// Nothing was heard from the client for too long.
     NoHeartbeat = 4003,
     /// The client began a message and did not end it in time.
     LateMessage = 4004,
+    /// The client sends more messages or bytes than it may, and goes on although it was told.
+    TooFast = 4005,
     /// Too many messages that could not be understood.
     BadMessage = 4500,
     /// The token is missing or not valid.
@@ -54,6 +58,8 @@ pub enum CloseCode {
     Operator = 4502,
     /// The client is in too many rooms.
     TooManyRooms = 4503,
+    /// The client's user has as many connections as it may.
+    TooManyConnections = 4504,
 }
 
 /// A command that a client may give.

@@ -4,6 +4,7 @@
 //! (§6.1), heads and bodies that never end, panics in a handler, and a close that resets the connection
 //! before the peer has read the answer (§9.6).
 
+mod bounds;
 mod head;
 
 use std::convert::Infallible;
@@ -28,11 +29,13 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::accept::{self, Accepted};
+use crate::edge::Edge;
 use crate::ids::Instance;
-use crate::limits::{BODY_TIME_MAX, HEAD_BYTES_MAX, HEAD_TIME_MAX};
+use crate::limits::BODY_TIME_MAX;
 use crate::problem::Problem;
 use crate::shutdown::Shutdown;
 use crate::tasks::Tasks;
+pub use bounds::{Bounds, Over};
 use head::{Tap, Tapped};
 
 /// The response that all our handlers make.
@@ -57,6 +60,19 @@ pub trait Handler: Clone + Send + Sync + 'static {
         peer: SocketAddr,
         request_id: &str,
     ) -> impl Future<Output = Answer> + Send;
+
+    /// How large a head may be, and how long it may take.
+    fn bounds(&self) -> Bounds {
+        Bounds::default()
+    }
+
+    /// Something was refused because it was over one of these bounds.
+    fn refused(&self, _over: Over) {}
+
+    /// Which proxies in front of the port are believed.
+    fn edge(&self) -> Option<&Edge> {
+        None
+    }
 }
 
 /// Takes connections until the drain, and finishes the requests that were begun. At most `most` at a time;
@@ -73,10 +89,12 @@ pub async fn serve(
         let Some(accepted) = shutdown.or_draining(accept::next(&listener)).await else { return };
         match accepted {
             Accepted::Exhausted(error) => tracing::warn!(%error, "out of descriptors: new calls wait"),
-            Accepted::Connection(stream, peer) => {
+            Accepted::Connection(mut stream, peer) => {
                 let (handler, shutdown) = (handler.clone(), shutdown.clone());
                 tasks.spawn(async move {
                     let _place = place;
+                    let origin = bounds::origin(&mut stream, peer, &handler);
+                    let Some(Some(peer)) = shutdown.or_stopped(origin).await else { return };
                     // Boxed: hyper's connection is large and lives in a task of its own.
                     Box::pin(drive(stream, peer, handler, &shutdown)).await;
                 });
@@ -101,7 +119,7 @@ pub struct Switched {
 enum Aside {
     Drain,
     Stop,
-    Late,
+    Late(head::Late),
 }
 
 /// Serves one connection to its end. Gives the socket back if the handler answered 101.
@@ -112,28 +130,41 @@ pub async fn drive(
     shutdown: &Shutdown,
 ) -> Option<Switched> {
     // By reference: the connection ends before what it borrows.
-    let (handler, tap) = (&handler, &Tap::default());
+    let (handler, tap, bounds) = (&handler, &Tap::default(), handler.bounds());
     let service = service_fn(|request| Box::pin(answer(handler, request, peer, tap)));
     let mut connection = http1::Builder::new()
-        .max_buf_size(HEAD_BYTES_MAX)
+        .max_buf_size(bounds.head_bytes_max)
         .serve_connection(TokioIo::new(Tapped::new(stream, tap)), service);
     let aside = |is_draining: bool| async move {
         tokio::select! {
             () = shutdown.stopped() => Aside::Stop,
             () = shutdown.draining(), if !is_draining => Aside::Drain,
-            () = tap.late(HEAD_TIME_MAX, KEEP_ALIVE) => Aside::Late,
+            late = tap.late(bounds.head_time_max, KEEP_ALIVE) => Aside::Late(late),
         }
     };
     // A set of one: it is polled when its own waker was called, and not at each step of the connection. A timer
     // and two signals that all connections share behind locks were 5 % of a request.
     let mut asides = FuturesUnordered::from_iter([aside(false)]);
+    let mut last_words = Vec::new();
     let ended = loop {
         tokio::select! {
             biased;
-            ended = poll_fn(|cx| connection.poll_without_shutdown(cx)) => break ended.is_ok(),
+            ended = poll_fn(|cx| connection.poll_without_shutdown(cx)) => {
+                // hyper has answered 431.
+                if ended.as_ref().is_err_and(hyper::Error::is_parse_too_large) {
+                    handler.refused(Over::HeadBytes);
+                }
+                break ended.is_ok();
+            }
             Some(event) = asides.next() => match event {
                 Aside::Stop => return None,
-                Aside::Late => break false,
+                Aside::Late(late) => {
+                    if late == head::Late::Head {
+                        handler.refused(Over::HeadTime);
+                        last_words = bounds::late_head(bounds.head_time_max);
+                    }
+                    break false;
+                }
                 Aside::Drain => {
                     std::pin::Pin::new(&mut connection).graceful_shutdown();
                     asides.push(aside(true));
@@ -146,7 +177,7 @@ pub async fn drive(
     if ended && tap.is_switched() {
         return Some(Switched { stream, read: parts.read_buf, answer: held.into() });
     }
-    shutdown.or_stopped(linger(stream)).await;
+    shutdown.or_stopped(linger(stream, &last_words)).await;
     None
 }
 
@@ -158,8 +189,11 @@ async fn answer(
     tap: &Tap,
 ) -> Result<Answer, Infallible> {
     let request_id = request_id(&request);
-    let mut answer = match head::check(&request, tap) {
+    let mut answer = match head::check(&request, tap, handler.bounds().headers_max) {
         Err(problem) => {
+            if problem.status == StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE {
+                handler.refused(Over::Headers);
+            }
             let mut answer = problem.response(&request_id);
             answer.headers_mut().insert(http::header::CONNECTION, HeaderValue::from_static("close"));
             answer
@@ -198,12 +232,20 @@ fn request_id<B>(request: &Request<B>) -> String {
         .map_or_else(|| Instance::random().to_string(), str::to_owned)
 }
 
+/// Reads a body of at most `bytes_max` in [`BODY_TIME_MAX`].
+///
+/// # Errors
+/// As [`body_within`].
+pub async fn body(body: Incoming, bytes_max: usize) -> Result<Bytes, Problem> {
+    body_within(body, bytes_max, BODY_TIME_MAX).await
+}
+
 /// Reads a body of at most `bytes_max`.
 ///
 /// # Errors
-/// 413 when it is longer (before reading, if it says so), 408 when it takes longer than
-/// [`BODY_TIME_MAX`], 400 when it breaks off.
-pub async fn body(body: Incoming, bytes_max: usize) -> Result<Bytes, Problem> {
+/// 413 when it is longer (before reading, if it says so), 408 when it takes longer than `time_max`, 400 when it
+/// breaks off.
+pub async fn body_within(body: Incoming, bytes_max: usize, time_max: Duration) -> Result<Bytes, Problem> {
     let too_long = || {
         let detail = format!("the body is longer than {bytes_max} bytes; send less at a time");
         Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", detail)
@@ -227,7 +269,7 @@ pub async fn body(body: Incoming, bytes_max: usize) -> Result<Bytes, Problem> {
     });
     let done = match looked.await {
         Some(done) => Ok(done),
-        None => tokio::time::timeout(BODY_TIME_MAX, collected).await,
+        None => tokio::time::timeout(time_max, collected).await,
     };
     match done {
         Ok(Ok(collected)) => Ok(collected.to_bytes()),
@@ -236,7 +278,7 @@ pub async fn body(body: Incoming, bytes_max: usize) -> Result<Bytes, Problem> {
             Err(Problem::new(StatusCode::BAD_REQUEST, "body_broken", format!("the body broke off: {error}")))
         }
         Err(_) => {
-            let detail = format!("the body was not complete after {} s", BODY_TIME_MAX.as_secs());
+            let detail = format!("the body was not complete after {time_max:?}");
             Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "body_timeout", detail))
         }
     }
@@ -269,9 +311,10 @@ pub fn ok(media_type: &'static str, body: impl Into<Bytes>) -> Answer {
 }
 
 /// Closes so that the peer can read the last answer: a socket closed with unread bytes in it is reset, and
-/// the reset may overtake the answer (RFC 9112 §9.6).
-async fn linger(mut stream: TcpStream) {
+/// the reset may overtake the answer (RFC 9112 §9.6). `last_words` are written before.
+async fn linger(mut stream: TcpStream, last_words: &[u8]) {
     let drained = async {
+        stream.write_all(last_words).await.ok()?;
         stream.shutdown().await.ok()?;
         let mut scrap = vec![0_u8; 8 * 1024];
         let mut left = LINGER_BYTES_MAX;

@@ -8,6 +8,7 @@ pub mod accept;
 pub mod backoff;
 pub mod client;
 pub mod descriptors;
+pub mod edge;
 pub mod fresh;
 pub mod http1;
 pub mod ids;

@@ -1,7 +1,12 @@
 //! How many at most: the limits that hold on both sides of the link, with their arithmetic.
 //!
 //! A limit that only one crate knows stays there. What is settable has its default here and its flag in
-//! the node's settings.
+//! the node's settings. How limits are kept stands beneath: how often something may happen, what is known of each
+//! address, and how an operator is told of them.
+
+pub mod addresses;
+pub mod rate;
+pub mod told;
 
 use std::time::Duration;
 

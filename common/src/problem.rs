@@ -74,6 +74,14 @@ impl Problem {
         problem
     }
 
+    /// 429: more often, or more at once, than this caller may. Nothing was done.
+    #[must_use]
+    pub fn too_many(code: &'static str, detail: impl Into<String>, secs: u32) -> Self {
+        let mut problem = Self::unavailable(code, detail, secs);
+        problem.status = StatusCode::TOO_MANY_REQUESTS;
+        problem
+    }
+
     /// 400 with the place in the body.
     #[must_use]
     pub fn fault(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
@@ -85,12 +93,12 @@ impl Problem {
         problem
     }
 
-    /// The response: `application/problem+json` and the headers that the status asks for.
+    /// The body of the response.
     ///
     /// # Panics
-    /// Never: all header values are checked here or are constants.
+    /// Never.
     #[must_use]
-    pub fn response(&self, request_id: &str) -> Response<Full<Bytes>> {
+    pub fn body(&self, request_id: &str) -> Vec<u8> {
         let body = Body {
             r#type: format!("urn:tidegate:problem:{}", self.code),
             title: self.status.canonical_reason().unwrap_or("Error"),
@@ -101,8 +109,16 @@ impl Problem {
             retryable: self.retryable,
             errors: &self.errors,
         };
-        let body = serde_json::to_vec(&body).expect("a struct of strings is JSON");
-        let mut response = Response::new(Full::new(Bytes::from(body)));
+        serde_json::to_vec(&body).expect("a struct of strings is JSON")
+    }
+
+    /// The response: `application/problem+json` and the headers that the status asks for.
+    ///
+    /// # Panics
+    /// Never: all header values are checked here or are constants.
+    #[must_use]
+    pub fn response(&self, request_id: &str) -> Response<Full<Bytes>> {
+        let mut response = Response::new(Full::new(Bytes::from(self.body(request_id))));
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));

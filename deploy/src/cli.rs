@@ -8,6 +8,7 @@ mod dev;
 mod doctor;
 mod gateway;
 mod layers;
+mod limits;
 mod logic;
 mod node;
 mod push;

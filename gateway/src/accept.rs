@@ -7,22 +7,21 @@ use std::time::Duration;
 use common::accept::{self, Accepted};
 use common::http1;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::door::Entry;
 use crate::handshake::Handshake;
+use crate::limits::Limit;
 use crate::node::Parts;
 use crate::session;
-
-/// Connections that are told "full" at a time; beyond it they are closed without a word.
-const REFUSALS_MAX: usize = 64;
 
 /// "Out of descriptors" is said in the log at most this often.
 const SAY_EVERY: Duration = Duration::from_secs(10);
 
+/// One whose handshake took too long has this much longer to be told so.
+const TOLD_TIME_MAX: Duration = Duration::from_secs(1);
+
 /// Takes connections until the drain.
 pub(crate) async fn run(listener: TcpListener, parts: Arc<Parts>) {
-    let places = Arc::new(Semaphore::new(parts.settings.max_connections));
-    let refusals = Arc::new(Semaphore::new(REFUSALS_MAX));
     let mut said = None::<std::time::Instant>;
     while let Some(accepted) = parts.shutdown.or_draining(accept::next(&listener)).await {
         match accepted {
@@ -35,16 +34,9 @@ pub(crate) async fn run(listener: TcpListener, parts: Arc<Parts>) {
             }
             Accepted::Connection(stream, peer) => {
                 parts.counters.accepted.inc();
-                let (place, full) = match places.clone().try_acquire_owned() {
-                    Ok(place) => (Some(place), false),
-                    Err(_) => (refusals.clone().try_acquire_owned().ok(), true),
-                };
-                if full {
-                    parts.counters.refused_full.inc();
-                }
-                if let Some(place) = place {
+                if let Some(entry) = parts.door.entry(parts.door.enter(), &parts.counters) {
                     let parts = parts.clone();
-                    parts.tasks.clone().spawn(greet(stream, peer, full, parts, place));
+                    parts.tasks.clone().spawn(greet(stream, peer, entry, parts));
                 }
             }
         }
@@ -52,25 +44,46 @@ pub(crate) async fn run(listener: TcpListener, parts: Arc<Parts>) {
 }
 
 /// One connection until it is a session, or has been answered and closed.
-async fn greet(
-    stream: TcpStream,
-    peer: SocketAddr,
-    full: bool,
-    parts: Arc<Parts>,
-    place: OwnedSemaphorePermit,
-) {
-    let handshake = Handshake::new(parts.clone(), full);
+async fn greet(mut stream: TcpStream, peer: SocketAddr, entry: Entry, parts: Arc<Parts>) {
+    let Some(origin) = origin(&mut stream, peer, &parts).await else { return };
+    let Some(entry) = count(entry, origin, &parts) else { return };
+    let handshake = Handshake::new(parts.clone(), entry);
     // Boxed: hyper's connection is large, and gone when the session begins.
-    let drive = Box::pin(http1::drive(stream, peer, handshake.clone(), &parts.shutdown));
-    let within = tokio::time::timeout(parts.settings.handshake_time_max, drive);
+    let drive = Box::pin(http1::drive(stream, origin, handshake.clone(), &parts.shutdown));
+    let within = tokio::time::timeout(parts.settings.handshake_time_max + TOLD_TIME_MAX, drive);
     let switched = parts.shutdown.or_stopped(within).await;
     if let Some(Ok(Some(switched))) = switched
-        && let Some(ticket) = handshake.take_ticket()
+        && let Some((ticket, place)) = handshake.take_ticket()
     {
         parts.counters.handshakes.inc();
         let tasks = parts.tasks.clone();
         let session = session::begin(switched, ticket, parts, place).await;
         // A task of its own, as small as it can be; this one, which hyper made large, ends.
         tasks.spawn(session);
+    }
+}
+
+/// Who connected: the peer, or whom a trusted proxy names. `None`: it did not do so as it must, or the gateway ends.
+async fn origin(stream: &mut TcpStream, peer: SocketAddr, parts: &Parts) -> Option<SocketAddr> {
+    let named = parts.settings.edge.origin(stream, peer, parts.settings.handshake_time_max);
+    match parts.shutdown.or_stopped(named).await? {
+        Ok(origin) => Some(origin),
+        Err(error) => {
+            tracing::debug!(%peer, %error, "a connection of a proxy was closed");
+            parts.counters.refuse(Limit::ProxyHeader);
+            None
+        }
+    }
+}
+
+/// Counts a connection for its address. That of a client behind a proxy which is trusted stands in the request, and
+/// is looked at then.
+fn count(entry: Entry, origin: SocketAddr, parts: &Parts) -> Option<Entry> {
+    match entry {
+        Entry::Place(mut place) if !parts.settings.edge.trusts(origin.ip()) => {
+            let counted = place.count_for(origin.ip()).map(|()| place);
+            parts.door.entry(counted, &parts.counters)
+        }
+        other => Some(other),
     }
 }

@@ -190,9 +190,9 @@ impl Bucket {
         })
     }
 
-    /// Puts a connection that is there into a group that it is not in.
-    pub(crate) fn join(&mut self, local: Local, group: Arc<Group>) {
-        let Some(slot) = self.slots.get_mut(local.slot() as usize) else { return };
+    /// Puts a connection that is there into a group that it is not in; says how many were in it before.
+    pub(crate) fn join(&mut self, local: Local, group: Arc<Group>) -> u32 {
+        let Some(slot) = self.slots.get_mut(local.slot() as usize) else { return 0 };
         let place = match self.members.entry(address(&group)) {
             Entry::Vacant(vacant) => {
                 vacant.insert(Members::One(local.slot()));
@@ -200,16 +200,17 @@ impl Bucket {
             }
             Entry::Occupied(mut members) => members.get_mut().push(local.slot()),
         };
-        group.count(true);
+        let before = group.gains();
         slot.memberships.reserve_exact(1);
         slot.memberships.push(Membership { group, place });
+        before
     }
 
     /// Takes a connection out of the group at `index` of its memberships. Returns the group, and whether
     /// this bucket has no member of it any more.
     pub(crate) fn leave(&mut self, local: Local, index: usize) -> (Arc<Group>, bool) {
         let Membership { group, place } = self.slots[local.slot() as usize].memberships.swap_remove(index);
-        group.count(false);
+        group.loses();
         let key = address(&group);
         let Some(members) = self.members.get_mut(&key) else { return (group, false) };
         let empty = members.as_slice().len() == 1;

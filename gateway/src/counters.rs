@@ -1,6 +1,9 @@
 //! What this gateway counts, for `/metrics` and `/statusz`.
 
+use common::limits::told::Refusals;
 use common::metrics::{Counter, FloatCounter, FloatGauge, Gauge, Histogram, Metrics, exponential_buckets};
+
+use crate::limits::Limit;
 
 /// The gateway's metrics; each name in `/metrics` begins `tidegate_gateway_`.
 #[derive(Debug)]
@@ -11,7 +14,8 @@ pub(crate) struct Counters {
     pub(crate) links: Gauge,
     pub(crate) accepted: Counter,
     pub(crate) accept_exhausted: Counter,
-    pub(crate) refused_full: Counter,
+    /// One for each limit; those that have another name too count in both.
+    pub(crate) limits: Refusals,
     pub(crate) handshakes: Counter,
     pub(crate) handshakes_refused: Counter,
     pub(crate) commands: Counter,
@@ -54,6 +58,9 @@ impl Counters {
     pub(crate) fn new(metrics: &Metrics) -> Self {
         let counter = |name: &str, help: &str| metrics.register::<Counter>(name, help);
         let gauge = |name: &str, help: &str| metrics.register::<Gauge>(name, help);
+        let limits = Refusals::new(metrics, Limit::ALL.map(Limit::told));
+        let full = "Connections refused because the gateway was full";
+        shared(metrics, &limits, Limit::Connections, "refused_full", full);
         let seconds = || Histogram::new(exponential_buckets(0.001, 2.0, 16));
         let histogram = |name: &str, help: &str, buckets| metrics.register_as(name, help, buckets);
         Self {
@@ -63,14 +70,13 @@ impl Counters {
             links: gauge("links", "Links from logic nodes"),
             accepted: counter("accepted_connections", "TCP connections accepted on the client port"),
             accept_exhausted: counter("accept_exhausted", "Accepts that failed for want of descriptors"),
-            refused_full: counter("refused_full", "Connections refused because the gateway was full"),
             handshakes: counter("handshakes", "WebSocket handshakes completed"),
             handshakes_refused: counter("handshakes_refused", "WebSocket handshakes refused"),
             commands: counter("commands", "Commands of clients carried out"),
             commands_bad: counter("commands_bad", "Messages of clients that could not be understood"),
             asks: counter("asks", "Questions and commands of logic nodes"),
             asks_busy: counter("asks_busy", "Questions refused because too many were in progress"),
-            closed: Closed::new(metrics),
+            closed: Closed::new(metrics, &limits),
             deliveries: counter("deliveries", "Deliveries taken from links"),
             unmatched: counter("deliveries_unmatched", "Deliveries that matched no connection"),
             written: counter("items_written", "Items written, one for each connection"),
@@ -89,7 +95,7 @@ impl Counters {
                 "Replies that a logic node did not confirm in time",
             ),
             links_refused: counter("links_refused", "Links refused: secret, version or protocol"),
-            links_held: counter("links_held", "Times that a link waited because the merger was full"),
+            links_held: shared(metrics, &limits, Limit::MergerBytes, "links_held", HELD),
             sweep_seconds: histogram("sweep_seconds", "How long a sweep took", seconds()),
             windows: counter("windows", "Windows that ended with something to send"),
             windows_widened: counter(
@@ -117,8 +123,21 @@ impl Counters {
             ),
             bulk_sweeps: counter("bulk_sweeps", "Sweeps of targets so large that they are written apart"),
             deflate: Deflate::new(metrics),
+            limits,
         }
     }
+
+    /// Counts one who was over a limit.
+    pub(crate) fn refuse(&self, limit: Limit) {
+        self.limits.of(limit as usize).inc();
+    }
+}
+
+const HELD: &str = "Times that a link waited because the merger was full";
+
+/// The counter of a limit, under a name of its own too.
+fn shared(metrics: &Metrics, limits: &Refusals, limit: Limit, name: &str, help: &str) -> Counter {
+    metrics.register_as(name, help, limits.of(limit as usize).clone())
 }
 
 /// Connections that the gateway closed, by reason.
@@ -134,12 +153,17 @@ pub(crate) struct Closed {
 }
 
 impl Closed {
-    fn new(metrics: &Metrics) -> Self {
+    fn new(metrics: &Metrics, limits: &Refusals) -> Self {
         let counter = |name: &str, help: &str| metrics.register::<Counter>(name, help);
+        let limit = |limit, name: &str, help: &str| shared(metrics, limits, limit, name, help);
         Self {
-            slow: counter("closed_slow", "Connections closed with 4002, slow consumer"),
-            silent: counter("closed_silent", "Connections closed with 4003, no heartbeat"),
-            late: counter("closed_late", "Connections closed with 4004, a message not ended in time"),
+            slow: limit(Limit::Outbox, "closed_slow", "Connections closed with 4002, slow consumer"),
+            silent: limit(Limit::Silence, "closed_silent", "Connections closed with 4003, no heartbeat"),
+            late: limit(
+                Limit::MessageTime,
+                "closed_late",
+                "Connections closed with 4004, a message not ended in time",
+            ),
             expired: counter("closed_expired", "Connections closed because their token had expired"),
             bad: counter("closed_bad", "Connections closed for what they sent"),
             drain: counter("closed_drain", "Connections closed with 1012 by a drain"),

@@ -48,12 +48,14 @@ impl Group {
         u64::from(self.members.load(Relaxed))
     }
 
-    pub(crate) fn count(&self, joined: bool) {
-        if joined {
-            self.members.fetch_add(1, Relaxed);
-        } else {
-            self.members.fetch_sub(1, Relaxed);
-        }
+    /// Counts one more; says how many there were before.
+    pub(crate) fn gains(&self) -> u32 {
+        self.members.fetch_add(1, Relaxed)
+    }
+
+    /// Counts one less.
+    pub(crate) fn loses(&self) {
+        self.members.fetch_sub(1, Relaxed);
     }
 }
 
@@ -99,15 +101,24 @@ pub(crate) struct Directory {
     shards: Box<[Shard]>,
     hasher: DefaultHashBuilder,
     sizes: [AtomicUsize; Kind::ALL.len()],
+    rooms_max: usize,
     routes: Arc<Routes>,
 }
 
 impl Directory {
+    /// A directory without a bound.
+    #[cfg(test)]
     pub(crate) fn new(routes: Arc<Routes>) -> Self {
+        Self::bounded(routes, usize::MAX)
+    }
+
+    /// A directory of so many rooms at the most.
+    pub(crate) fn bounded(routes: Arc<Routes>, rooms_max: usize) -> Self {
         Self {
             shards: (0..SHARDS).map(|_| Shard::default()).collect(),
             hasher: DefaultHashBuilder::default(),
             sizes: Default::default(),
+            rooms_max,
             routes,
         }
     }
@@ -128,15 +139,18 @@ impl Directory {
     }
 
     /// The group of that name, made if need be, with `bucket` marked as having members. The caller holds the
-    /// bucket's lock and puts a member there before it lets go.
-    pub(crate) fn enter(&self, kind: Kind, name: &str, bucket: usize) -> Arc<Group> {
+    /// bucket's lock and puts a member there before it lets go. `None`: it would be one room more than there may be.
+    pub(crate) fn enter(&self, kind: Kind, name: &str, bucket: usize) -> Option<Arc<Group>> {
         let hash = self.hash(kind, name);
         let mut shard = self.shard(name).write();
         let found = shard.find(hash, |group| group.kind == kind && *group.name == *name);
         if let Some(group) = found {
             group.buckets.fetch_or(1 << bucket, AcqRel);
-            return group.clone();
+            return Some(group.clone());
         }
+        let most = if kind == Kind::Room { self.rooms_max } else { usize::MAX };
+        let one_more = |size| (size < most).then_some(size + 1);
+        self.sizes[kind as usize].fetch_update(Relaxed, Relaxed, one_more).ok()?;
         let group = Arc::new(Group {
             kind,
             name: name.into(),
@@ -144,9 +158,8 @@ impl Directory {
             members: AtomicU32::new(0),
         });
         shard.insert_unique(hash, group.clone(), |group| self.hash(group.kind, &group.name));
-        self.sizes[kind as usize].fetch_add(1, Relaxed);
         self.routes.changed(&group);
-        group
+        Some(group)
     }
 
     /// `bucket` has no member of `group` any more. The caller holds the bucket's lock.

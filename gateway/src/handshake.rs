@@ -10,8 +10,7 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use common::client::CloseCode;
-use common::http1::{self, Answer, Handler};
-use common::limits::ROOMS_PER_CLIENT_MAX;
+use common::http1::{self, Answer, Bounds, Handler, Over};
 use common::names;
 use common::problem::Problem;
 use data_encoding::BASE64;
@@ -19,10 +18,13 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Versio
 use http_body_util::Full;
 use hyper::body::{Body, Incoming};
 use parking_lot::Mutex;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use crate::admission::{self, Admission, Claimed, Rights};
 use crate::deflate::{Window, negotiate};
+use crate::door::{Entry, Place, Shut};
+use crate::limits::Limit;
 use crate::node::Parts;
 use crate::registry::Identity;
 
@@ -46,43 +48,73 @@ pub(crate) struct Ticket {
 #[derive(Clone)]
 pub(crate) struct Handshake {
     parts: Arc<Parts>,
-    full: bool,
-    ticket: Arc<Mutex<Option<Ticket>>>,
+    /// Why every request is refused, if it is.
+    shut: Option<Shut>,
+    held: Arc<Mutex<Held>>,
+}
+
+/// What a connection has before it is a session.
+struct Held {
+    ticket: Option<Ticket>,
+    /// `None`: it was refused one.
+    place: Option<Place>,
+    /// Others wait to be told that they are refused.
+    _refusal: Option<OwnedSemaphorePermit>,
 }
 
 impl Handshake {
-    /// `full`: the gateway has no place; everything is answered 503.
-    pub(crate) fn new(parts: Arc<Parts>, full: bool) -> Self {
-        Self { parts, full, ticket: Arc::default() }
+    /// For a connection that has entered, or is refused whatever it asks for.
+    pub(crate) fn new(parts: Arc<Parts>, entry: Entry) -> Self {
+        let (shut, place, refusal) = match entry {
+            Entry::Place(place) => (None, Some(place), None),
+            Entry::Refused(shut, permit) => (Some(shut), None, Some(permit)),
+        };
+        let held = Held { ticket: None, place, _refusal: refusal };
+        Self { parts, shut, held: Arc::new(Mutex::new(held)) }
     }
 
-    /// What the handshake asked for, if one was completed.
-    pub(crate) fn take_ticket(&self) -> Option<Ticket> {
-        self.ticket.lock().take()
+    /// What the handshake asked for and the connection's place, if one was completed.
+    pub(crate) fn take_ticket(&self) -> Option<(Ticket, Place)> {
+        let mut held = self.held.lock();
+        held.ticket.take().zip(held.place.take())
     }
 
-    fn answer(&self, request: &Request<Incoming>) -> Result<Answer, Answered> {
-        if self.full {
-            let detail = "this gateway has as many connections as it may; try another or later";
-            return Err(Problem::unavailable("full", detail, 5).into());
+    fn answer(&self, request: &Request<Incoming>, peer: SocketAddr) -> Result<Answer, Answered> {
+        if let Some(shut) = self.shut {
+            return Err(shut.problem().into());
         }
         match request.uri().path() {
-            "/ws" => self.upgrade(request),
+            "/ws" => self.upgrade(request, peer),
             "/client/tidegate.js" => library(request),
             path => Err(http1::not_found(path).into()),
         }
     }
 
-    fn upgrade(&self, request: &Request<Incoming>) -> Result<Answer, Answered> {
+    /// Counts a client behind a trusted proxy for the address that its request names: the socket's is the proxy's.
+    fn count_for_address(&self, peer: SocketAddr, headers: &HeaderMap) -> Result<(), Shut> {
+        let edge = &self.parts.settings.edge;
+        let client = edge.client(peer.ip(), headers);
+        if client == peer.ip().to_canonical() || edge.trusts(client) {
+            return Ok(());
+        }
+        self.held.lock().place.as_mut().map_or(Ok(()), |place| place.count_for(client))
+    }
+
+    fn upgrade(&self, request: &Request<Incoming>, peer: SocketAddr) -> Result<Answer, Answered> {
         let key = check(request)?;
-        let headers = request.headers();
-        let mut ticket = ticket(request.uri().query().unwrap_or(""), headers, &self.parts.settings.admission);
+        let (headers, settings) = (request.headers(), &self.parts.settings);
+        self.count_for_address(peer, headers).map_err(|shut| {
+            self.parts.counters.refuse(shut.limit());
+            shut.problem()
+        })?;
+        let rooms_max = settings.limits.rooms_per_client;
+        let mut ticket = ticket(request.uri().query().unwrap_or(""), headers, &settings.admission, rooms_max);
         let protocol = admission::subprotocol(headers);
         let offers = headers.get_all(header::SEC_WEBSOCKET_EXTENSIONS).iter();
         let agreed =
             negotiate(offers.map(HeaderValue::as_bytes).filter(|_| self.parts.settings.deflate_level > 0));
         ticket.deflate = agreed.map(|agreed| agreed.window);
-        *self.ticket.lock() = Some(ticket);
+        self.held.lock().ticket = Some(ticket);
         let mut answer = Response::new(Full::default());
         *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
         let headers = answer.headers_mut();
@@ -102,8 +134,21 @@ impl Handshake {
 }
 
 impl Handler for Handshake {
-    async fn handle(&self, request: Request<Incoming>, _peer: SocketAddr, request_id: &str) -> Answer {
-        match self.answer(&request) {
+    fn bounds(&self) -> Bounds {
+        Bounds { head_time_max: self.parts.settings.handshake_time_max, ..Bounds::default() }
+    }
+
+    fn refused(&self, over: Over) {
+        self.parts.counters.refuse(match over {
+            Over::HeadBytes => Limit::HeadBytes,
+            Over::Headers => Limit::HeaderFields,
+            Over::HeadTime => Limit::HandshakeTime,
+            Over::ProxyHeader => Limit::ProxyHeader,
+        });
+    }
+
+    async fn handle(&self, request: Request<Incoming>, peer: SocketAddr, request_id: &str) -> Answer {
+        match self.answer(&request, peer) {
             Ok(answer) => answer,
             Err(refused) => {
                 self.parts.counters.handshakes_refused.inc();
@@ -189,7 +234,7 @@ fn names_token(headers: &HeaderMap, name: &header::HeaderName, token: &str) -> b
 }
 
 /// Reads what a handshake asks for. What is wrong with it is said after the upgrade.
-fn ticket(query: &str, headers: &HeaderMap, admission: &Admission) -> Ticket {
+fn ticket(query: &str, headers: &HeaderMap, admission: &Admission, rooms_max: usize) -> Ticket {
     let mut claimed = Claimed::default();
     let mut rooms = Vec::new();
     let mut refused = None;
@@ -211,8 +256,8 @@ fn ticket(query: &str, headers: &HeaderMap, admission: &Admission) -> Ticket {
     }
     rooms.sort_unstable();
     rooms.dedup();
-    if rooms.len() > ROOMS_PER_CLIENT_MAX {
-        refuse(CloseCode::TooManyRooms, format!("{} rooms; at most {ROOMS_PER_CLIENT_MAX}", rooms.len()));
+    if rooms.len() > rooms_max {
+        refuse(CloseCode::TooManyRooms, format!("{} rooms; at most {rooms_max}", rooms.len()));
         rooms.clear();
     }
     claimed.token = claimed.token.or_else(|| admission::token_of(headers));
@@ -244,7 +289,7 @@ mod tests {
     use super::*;
 
     fn ticket(query: &str, open: bool) -> Ticket {
-        super::ticket(query, &HeaderMap::new(), &Admission { open, ..Admission::default() })
+        super::ticket(query, &HeaderMap::new(), &Admission { open, ..Admission::default() }, 64)
     }
 
     #[test]

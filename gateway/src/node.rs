@@ -16,6 +16,7 @@ use tokio::net::TcpListener;
 use crate::bucket::Local;
 use crate::connection::{Connection, Shaken, Shared};
 use crate::counters::Counters;
+use crate::door::Door;
 use crate::heartbeat::{Heartbeat, Times};
 use crate::pusher::Pusher;
 use crate::registry::Registry;
@@ -61,6 +62,7 @@ pub(crate) struct Parts {
     pub(crate) client_url: String,
     pub(crate) settings: Settings,
     pub(crate) counters: Arc<Counters>,
+    pub(crate) door: Arc<Door>,
     pub(crate) registry: Arc<Registry>,
     pub(crate) routes: Arc<Routes>,
     pub(crate) pusher: Arc<Pusher>,
@@ -200,7 +202,8 @@ pub(crate) fn assemble(
     let instance = Instance::random();
     let counters = Arc::new(Counters::new(metrics));
     let routes = Arc::<Routes>::default();
-    let registry = Arc::new(Registry::new(routes.clone()));
+    let registry = Arc::new(Registry::bounded(routes.clone(), &settings.limits));
+    let door = Door::new(settings.max_connections, &settings.limits);
     let pusher = Pusher::start(&settings, &registry, &counters, tasks);
     let shared = Arc::new(Shared {
         counters: counters.clone(),
@@ -216,6 +219,7 @@ pub(crate) fn assemble(
         client_url: settings.advertise.clone().unwrap_or_else(|| format!("ws://{clients}")),
         settings,
         counters,
+        door,
         registry,
         routes,
         pusher,

@@ -3,11 +3,12 @@
 //! Every change takes one bucket's write lock, and inside it at most one shard of the directory at a time;
 //! a sweep takes one bucket's read lock only to gather. No lock is held while a socket is written.
 
+mod entry;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::time::SystemTime;
 
-use common::limits::ROOMS_PER_CLIENT_MAX;
 use common::names::Kind;
 use parking_lot::RwLock;
 
@@ -15,7 +16,9 @@ use crate::admission::{Admitted, Rights};
 use crate::bucket::{BUCKETS, Bucket, Local, Slot};
 use crate::connection::Connection;
 use crate::directory::{Directory, Group};
+use crate::limits::Limits;
 use crate::routes::Routes;
+pub(crate) use entry::{Join, Overflow};
 
 /// Connections that follow each other into one bucket. A sweep walks a bucket in order, and a kernel that sends to
 /// sockets in the order in which it made them takes a tenth less time than to every 64th of them. 64 × 256 = 16,384
@@ -28,14 +31,6 @@ pub(crate) struct Identity {
     pub(crate) user: Option<String>,
     /// Application number; never 0.
     pub(crate) app: Option<u32>,
-}
-
-/// How joining a room went.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Join {
-    Joined,
-    Already,
-    TooMany,
 }
 
 /// A bucket, and how often a connection of it has left a group and stayed, or changed its application.
@@ -53,6 +48,8 @@ pub(crate) struct Registry {
     pub(crate) directory: Directory,
     next: AtomicUsize,
     clients: AtomicUsize,
+    user_connections_max: u32,
+    rooms_per_client_max: usize,
 }
 
 impl Place {
@@ -68,12 +65,20 @@ impl Place {
 }
 
 impl Registry {
+    #[cfg(test)]
     pub(crate) fn new(routes: Arc<Routes>) -> Self {
+        Self::bounded(routes, &Limits::default())
+    }
+
+    /// A registry with these limits.
+    pub(crate) fn bounded(routes: Arc<Routes>, limits: &Limits) -> Self {
         Self {
             places: (0..BUCKETS).map(Place::new).collect(),
-            directory: Directory::new(routes),
+            directory: Directory::bounded(routes, limits.rooms),
             next: AtomicUsize::new(0),
             clients: AtomicUsize::new(0),
+            user_connections_max: limits.connections_per_user.unwrap_or(u32::MAX),
+            rooms_per_client_max: limits.rooms_per_client,
         }
     }
 
@@ -93,14 +98,25 @@ impl Registry {
         self.places[number].departures.load(Ordering::Acquire)
     }
 
-    /// Registers a connection with what it is and the rooms it asks for, all at once. `rooms` are at most
-    /// [`ROOMS_PER_CLIENT_MAX`]; one that comes twice is joined once.
+    /// Registers a connection that no limit keeps out of what it asks for, or that does without.
     pub(crate) fn register(
         self: &Arc<Self>,
         identity: &Identity,
         rooms: &[String],
         make: impl FnOnce(Local) -> Arc<Connection>,
     ) -> Registration {
+        self.admit(identity, rooms, make).0
+    }
+
+    /// Registers a connection with what it is and the rooms it asks for, all at once; or, if a limit forbids any of
+    /// it, as nobody's and in none. `rooms` are at most as many as a client may be in; one that comes twice is joined
+    /// once.
+    pub(crate) fn admit(
+        self: &Arc<Self>,
+        identity: &Identity,
+        rooms: &[String],
+        make: impl FnOnce(Local) -> Arc<Connection>,
+    ) -> (Registration, Result<(), Overflow>) {
         let number = self.next.fetch_add(1, Ordering::Relaxed) / NEIGHBOURS % BUCKETS;
         let mut bucket = self.bucket(number).write();
         let mut connection = None;
@@ -109,30 +125,57 @@ impl Registry {
             connection = Some(made.clone());
             made
         });
-        self.enter_identity(&mut bucket, local, identity);
+        let most = self.user_connections_max;
+        let mut entered = self.enter_identity(&mut bucket, local, identity, most);
         for room in rooms {
-            self.enter(&mut bucket, local, Kind::Room, room);
+            entered = entered.and_then(|()| self.enter(&mut bucket, local, (Kind::Room, room), u32::MAX));
+        }
+        if entered.is_err() {
+            self.exit(&mut bucket, local, |_| true);
+            if let Some(slot) = bucket.slot_mut(local) {
+                slot.app = 0;
+            }
         }
         drop(bucket);
         self.clients.fetch_add(1, Ordering::Relaxed);
         let connection = connection.expect("insert calls make");
-        Registration { registry: self.clone(), connection }
+        (Registration { registry: self.clone(), connection }, entered)
     }
 
-    fn enter(&self, bucket: &mut Bucket, local: Local, kind: Kind, name: &str) {
+    /// Puts a connection into a group, unless that has `most` members or would be one room too many.
+    fn enter(
+        &self,
+        bucket: &mut Bucket,
+        local: Local,
+        (kind, name): (Kind, &str),
+        most: u32,
+    ) -> Result<(), Overflow> {
         let known = |slot: &Slot| slot.groups(kind).any(|group| *group.name == *name);
-        if bucket.slot(local).is_some_and(|slot| !known(slot)) {
-            let group = self.directory.enter(kind, name, local.bucket());
-            bucket.join(local, group);
+        if bucket.slot(local).is_none_or(known) {
+            return Ok(());
         }
+        let group = self.directory.enter(kind, name, local.bucket()).ok_or(Overflow::Rooms)?;
+        // Counted first and looked at then: of two that come at once into the last place, one stays.
+        if bucket.join(local, group.clone()) >= most {
+            self.exit(bucket, local, |other| std::ptr::eq(other, &*group));
+            return Err(Overflow::User);
+        }
+        Ok(())
     }
 
-    fn enter_identity(&self, bucket: &mut Bucket, local: Local, identity: &Identity) {
+    fn enter_identity(
+        &self,
+        bucket: &mut Bucket,
+        local: Local,
+        identity: &Identity,
+        most: u32,
+    ) -> Result<(), Overflow> {
         if let Some(user) = &identity.user {
-            self.enter(bucket, local, Kind::User, user);
+            self.enter(bucket, local, (Kind::User, user), most)?;
         }
-        if let Some(app) = identity.app {
-            self.enter(bucket, local, Kind::App, &app.to_string());
+        match identity.app {
+            Some(app) => self.enter(bucket, local, (Kind::App, &app.to_string()), u32::MAX),
+            None => Ok(()),
         }
     }
 
@@ -158,11 +201,13 @@ impl Registry {
         if slot.groups(Kind::Room).any(|group| *group.name == *room) {
             return Join::Already;
         }
-        if slot.groups(Kind::Room).count() >= ROOMS_PER_CLIENT_MAX {
+        if slot.groups(Kind::Room).count() >= self.rooms_per_client_max {
             return Join::TooMany;
         }
-        self.enter(&mut bucket, local, Kind::Room, room);
-        Join::Joined
+        match self.enter(&mut bucket, local, (Kind::Room, room), u32::MAX) {
+            Ok(()) => Join::Joined,
+            Err(_) => Join::Full,
+        }
     }
 
     /// Leaves a room; says whether the connection was in it.
@@ -188,13 +233,15 @@ impl Registry {
         left
     }
 
-    /// Makes a connection another user's or another application's; rooms stay.
-    pub(crate) fn bind(&self, local: Local, identity: &Identity) {
-        self.bind_in(&mut self.bucket(local.bucket()).write(), local, identity);
+    /// Makes a connection another user's or another application's; rooms stay. If that user has as many connections
+    /// as it may, nothing changes.
+    pub(crate) fn bind(&self, local: Local, identity: &Identity) -> Result<(), Overflow> {
+        let most = self.user_connections_max;
+        self.bind_in(&mut self.bucket(local.bucket()).write(), local, identity, most)
     }
 
-    /// Makes a connection another user's or nobody's, and another application's if one is given. Whether it was
-    /// not so before; `None` if it is not here.
+    /// Makes a connection another user's or nobody's, and another application's if one is given, as an operator wants
+    /// it: however many that user has. Whether it was not so before; `None` if it is not here.
     pub(crate) fn rebind(&self, local: Local, user: Option<&str>, app: Option<u32>) -> Option<bool> {
         let mut bucket = self.bucket(local.bucket()).write();
         let was = bucket.slot(local)?.identity();
@@ -202,12 +249,20 @@ impl Registry {
         if identity == was {
             return Some(false);
         }
-        self.bind_in(&mut bucket, local, &identity);
-        Some(true)
+        Some(self.bind_in(&mut bucket, local, &identity, u32::MAX).is_ok())
     }
 
-    fn bind_in(&self, bucket: &mut Bucket, local: Local, identity: &Identity) {
-        let Some(slot) = bucket.slot_mut(local) else { return };
+    fn bind_in(
+        &self,
+        bucket: &mut Bucket,
+        local: Local,
+        identity: &Identity,
+        most: u32,
+    ) -> Result<(), Overflow> {
+        if let Some(user) = &identity.user {
+            self.enter(bucket, local, (Kind::User, user), most)?;
+        }
+        let Some(slot) = bucket.slot_mut(local) else { return Ok(()) };
         let was = std::mem::replace(&mut slot.app, identity.app.unwrap_or(0));
         let is_another = was != slot.app;
         // What stays the same is not left: items on their way to it would miss this connection.
@@ -218,7 +273,7 @@ impl Registry {
             Kind::App => app.as_deref() != Some(&*group.name),
         });
         self.places[local.bucket()].departs(left || is_another);
-        self.enter_identity(bucket, local, identity);
+        self.enter_identity(bucket, local, identity, most)
     }
 
     /// Takes a connection out of its place and its groups, if it is still there: nobody finds it any more.

@@ -8,10 +8,11 @@ use common::metrics::Metrics;
 use common::names::Kind;
 use common::shutdown::Shutdown;
 use common::tasks::Tasks;
-use tokio::sync::Semaphore;
 
+use crate::door::Door;
 use crate::frame;
 use crate::handshake::Ticket;
+use crate::limits::Limits;
 use crate::merger::{Filter, Item, Target};
 use crate::node::{Parts, assemble};
 use crate::pusher::Urgency;
@@ -24,7 +25,7 @@ use crate::transport::{Memory, Transport};
 /// A gateway without ports.
 pub struct Rig {
     parts: Arc<Parts>,
-    places: Arc<Semaphore>,
+    door: Arc<Door>,
     outgoing: Arc<Outgoing>,
 }
 
@@ -45,8 +46,8 @@ impl Rig {
         let outgoing = Arc::<Outgoing>::default();
         // Nobody reads receipts here.
         outgoing.end();
-        let places = Arc::new(Semaphore::new(Semaphore::MAX_PERMITS));
-        Self { parts: Arc::new(parts), places, outgoing }
+        let door = Door::new(usize::MAX, &Limits { handshakes: None, ..Limits::default() });
+        Self { parts: Arc::new(parts), door, outgoing }
     }
 
     /// A client with a session of its own, as after a handshake. It stays until the rig ends.
@@ -54,7 +55,7 @@ impl Rig {
     /// # Panics
     /// Never: there are as many places as anybody can take.
     pub async fn seat(&self, user: String, rooms: Vec<String>) {
-        let place = self.places.clone().try_acquire_owned().expect("as many places as anybody can take");
+        let place = self.door.enter().expect("as many places as anybody can take");
         let identity = Identity { user: Some(user), app: None };
         let ticket = Ticket { identity, rights: None, rooms, deflate: None, refused: None };
         let transport = Transport::Memory(Box::<Memory>::default());

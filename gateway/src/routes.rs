@@ -247,7 +247,7 @@ mod tests {
     const NAMES: usize = 2 * NAMES_PER_MESSAGE + 10;
 
     fn groups(directory: &Directory) -> Vec<Arc<Group>> {
-        (0..NAMES).map(|number| directory.enter(Kind::Room, &format!("r{number}"), 0)).collect()
+        (0..NAMES).map(|number| directory.enter(Kind::Room, &format!("r{number}"), 0).unwrap()).collect()
     }
 
     #[test]

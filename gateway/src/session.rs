@@ -5,6 +5,7 @@
 //! into one of the thread's), and what a command or an incomplete message needs is on the heap while it lasts.
 
 mod commands;
+mod pace;
 mod reader;
 
 use std::cell::RefCell;
@@ -13,18 +14,20 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use crate::connection::Shaken;
+use crate::door::Place;
+use crate::frame;
+use crate::handshake::Ticket;
+use crate::limits::Limit;
+use crate::node::Parts;
+use crate::registry::{Identity, Overflow, Registration};
+use crate::transport::Transport;
 use bytes::Bytes;
+pub(crate) use commands::BAD_MESSAGES_MAX;
 use common::client::{CloseCode, Hello, VERSION};
 use common::http1::Switched;
 use common::limits::CLIENT_MESSAGE_BYTES_MAX;
-use tokio::sync::OwnedSemaphorePermit;
-
-use crate::connection::Shaken;
-use crate::frame;
-use crate::handshake::Ticket;
-use crate::node::Parts;
-use crate::registry::{Identity, Registration};
-use crate::transport::Transport;
+use pace::{Hearing, Pace};
 use reader::{Fault, Message, Reader};
 
 /// Messages that one client may have heard before others get a turn.
@@ -50,10 +53,13 @@ type Doing = Pin<Box<dyn Future<Output = ()> + Send>>;
 pub(crate) struct Session {
     registration: Registration,
     parts: Arc<Parts>,
-    _place: OwnedSemaphorePermit,
+    _place: Place,
     reader: Reader,
     doing: Option<Doing>,
-    bad_messages: u32,
+    pace: Pace,
+    /// Messages that came too fast, lately.
+    refused: u8,
+    bad_messages: u8,
     /// It is heard no more: what it still sends is read and forgotten until it has gone, since a socket closed
     /// with unread bytes in it is reset before the close frame is read. The heartbeat sweep ends one who stays.
     ending: bool,
@@ -72,14 +78,10 @@ enum Step {
 }
 
 /// Registers a client that has shaken hands and greets it.
-pub(crate) async fn begin(
-    switched: Switched,
-    ticket: Ticket,
-    parts: Arc<Parts>,
-    place: OwnedSemaphorePermit,
-) -> Session {
+pub(crate) async fn begin(switched: Switched, ticket: Ticket, parts: Arc<Parts>, place: Place) -> Session {
     let Switched { stream, read, answer } = switched;
     let mut session = begin_on(Transport::Tcp(stream), answer, ticket, parts, place).await;
+    session.measure(read.len());
     session.reader.keep(&read);
     session
 }
@@ -90,7 +92,7 @@ pub(crate) async fn begin_on(
     answer: Bytes,
     ticket: Ticket,
     parts: Arc<Parts>,
-    place: OwnedSemaphorePermit,
+    place: Place,
 ) -> Session {
     let Ticket { identity, rights, rooms, deflate, refused } = ticket;
     let shaken = Shaken { transport, answer, deflate };
@@ -98,9 +100,13 @@ pub(crate) async fn begin_on(
     // closed to that.
     let (entered, rooms) =
         if refused.is_some() { (Identity::default(), Vec::new()) } else { (identity, rooms) };
-    let registration = parts.registry.register(&entered, &rooms, |local| parts.connect(shaken, local));
-    if let Some((code, words)) = refused {
+    let (registration, admitted) =
+        parts.registry.admit(&entered, &rooms, |local| parts.connect(shaken, local));
+    if let Some((code, words)) = refused.or_else(|| admitted.err().map(no_room)) {
         parts.counters.closed.bad.inc();
+        if let Some(limit) = limit_of(code) {
+            parts.counters.refuse(limit);
+        }
         registration.connection.close(code, &words);
     } else {
         if let Some(rights) = rights {
@@ -111,8 +117,38 @@ pub(crate) async fn begin_on(
         }
         registration.connection.greet(hello(&parts, &registration, &entered));
     }
-    let reader = Reader::default();
-    Session { registration, parts, _place: place, reader, doing: None, bad_messages: 0, ending: false }
+    Session {
+        registration,
+        parts,
+        _place: place,
+        reader: Reader::default(),
+        doing: None,
+        pace: Pace::default(),
+        refused: 0,
+        bad_messages: 0,
+        ending: false,
+    }
+}
+
+/// The good-bye to a client that a limit keeps out.
+fn no_room(overflow: Overflow) -> (CloseCode, String) {
+    let code = match overflow {
+        Overflow::User => CloseCode::TooManyConnections,
+        // Another gateway may have room.
+        Overflow::Rooms => CloseCode::TryLater,
+    };
+    (code, overflow.words().to_owned())
+}
+
+/// The limit that a client is closed for.
+fn limit_of(code: CloseCode) -> Option<Limit> {
+    match code {
+        CloseCode::TooBig => Some(Limit::MessageBytes),
+        CloseCode::TryLater => Some(Limit::Rooms),
+        CloseCode::TooManyRooms => Some(Limit::RoomsPerClient),
+        CloseCode::TooManyConnections => Some(Limit::ConnectionsPerUser),
+        _ => None,
+    }
 }
 
 fn hello(parts: &Parts, registration: &Registration, identity: &Identity) -> Bytes {
@@ -142,6 +178,7 @@ impl Future for Session {
                 }
                 match session.registration.connection.try_read(buffer) {
                     Ok(read @ 1..) => {
+                        session.measure(read);
                         ready!(session.hear_all(&mut buffer[..read], context));
                     }
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -172,6 +209,17 @@ impl Session {
         Poll::Ready(())
     }
 
+    /// Counts bytes that came; past the limit, the client is heard no more.
+    fn measure(&mut self, read: usize) {
+        let (limits, clock) = (&self.parts.settings.limits, || self.parts.shared.started.elapsed());
+        if !self.ending && !self.pace.reads(read, limits, clock) {
+            let most = limits.bytes.map_or(0, |rate| rate.per_second());
+            let words = format!("too fast: at most {most} bytes a second");
+            self.parts.counters.refuse(Limit::Bytes);
+            self.refuse(CloseCode::TooFast, &words);
+        }
+    }
+
     /// Hears what was read. Pending: something is being done, or it is others' turn; the rest is kept.
     fn hear_all(&mut self, mut bytes: &mut [u8], context: &mut Context<'_>) -> Poll<()> {
         let (mut messages, mut heard) = (0, 0);
@@ -198,6 +246,9 @@ impl Session {
                 }
                 Err(fault) => {
                     let (code, words) = blame(fault);
+                    if let Some(limit) = limit_of(code) {
+                        self.parts.counters.refuse(limit);
+                    }
                     self.refuse(code, &words);
                 }
             }
@@ -230,6 +281,21 @@ impl Session {
             // It was told good-bye; what it still sends changes nothing.
             return Step::Done;
         }
+        match self.patience(&message) {
+            Hearing::Now => {}
+            Hearing::Refused(wait) => {
+                self.parts.counters.refuse(Limit::Commands);
+                if let Message::Text(text) = message {
+                    commands::refuse(&text, wait, &self.registration, &self.parts);
+                }
+                return Step::Done;
+            }
+            Hearing::Over => {
+                self.parts.counters.refuse(Limit::Commands);
+                return Step::Refuse(CloseCode::TooFast, commands::too_fast(&self.parts));
+            }
+        }
+        let connection = &self.registration.connection;
         match message {
             Message::Text(text) => {
                 commands::hear(&text, &mut self.bad_messages, &self.registration, &self.parts)
@@ -244,6 +310,15 @@ impl Session {
             Message::Pong => Step::Done,
             Message::Close(code) => Step::Close(code),
         }
+    }
+
+    /// Whether a message may come now. A good-bye always may.
+    fn patience(&mut self, message: &Message<'_>) -> Hearing {
+        if matches!(message, Message::Close(_)) {
+            return Hearing::Now;
+        }
+        let (limits, clock) = (&self.parts.settings.limits, || self.parts.shared.started.elapsed());
+        self.pace.hears(&mut self.refused, limits, clock)
     }
 
     fn refuse(&mut self, code: CloseCode, words: &str) {
@@ -270,10 +345,10 @@ mod tests {
     use crate::connection::Connection;
 
     /// What one idle client costs is paid a million times: growth must be noticed. tokio adds 96 B to a
-    /// session's task and rounds up to 128 B: so the task is 256 B.
+    /// session's task and rounds up to 128 B: so the task is 256 B, of which 72 B are free.
     #[test]
     fn an_idle_client_stays_small() {
-        assert_eq!(size_of::<Session>(), 72, "the task of a session");
+        assert_eq!(size_of::<Session>(), 88, "the task of a session");
         assert_eq!(size_of::<Connection>(), 80, "96 with its counts, a size that the allocator has");
         assert_eq!(size_of::<crate::bucket::Slot>(), 48);
     }

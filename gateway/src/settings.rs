@@ -3,9 +3,11 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use common::edge::Edge;
 use common::link::secret::Secret;
 
 use crate::admission::Admission;
+use crate::limits::Limits;
 
 /// What happens to a client whose outbox is full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -47,6 +49,10 @@ pub struct Settings {
     pub link_secret: Option<Secret>,
     /// Client connections at a time.
     pub max_connections: usize,
+    /// What else there is at most.
+    pub limits: Limits,
+    /// Which proxies in front of the client port are believed.
+    pub edge: Edge,
     /// How long items gather; zero: they do not.
     pub window: Duration,
     /// When the first item after a quiet window leaves.
@@ -93,6 +99,8 @@ impl Default for Settings {
             announce: Vec::new(),
             link_secret: None,
             max_connections: 1_000_000,
+            limits: Limits::default(),
+            edge: Edge::default(),
             window: Duration::from_secs(1),
             window_mode: WindowMode::Trailing,
             drain: Duration::from_secs(30),

@@ -6,6 +6,7 @@ use common::names::Kind;
 use common::ops;
 use serde_json::{Value, json};
 
+use crate::limits;
 use crate::node::Parts;
 use crate::settings::WindowMode;
 
@@ -44,6 +45,7 @@ impl ops::Status for Status {
     fn status(&self) -> Value {
         let Parts { name, instance, client_url, settings, counters, registry, .. } = &*self.parts;
         let pace = self.parts.pusher.pace();
+        let (known, uncounted) = self.parts.door.addresses();
         json!({
             "role": "gateway",
             "name": name,
@@ -85,7 +87,9 @@ impl ops::Status for Status {
                 "bytesAfter": counters.deflate.bytes_after.get(),
                 "seconds": counters.deflate.seconds.get(),
             },
-            "limits": {
+            "limits": limits::status(&self.parts),
+            "addresses": {"known": known, "uncounted": uncounted},
+            "settings": {
                 "maxConnections": settings.max_connections,
                 "outboxBytes": settings.outbox_bytes_max,
                 "sendBufferBytes": settings.send_buffer_bytes,

@@ -10,6 +10,7 @@ pub(crate) mod gateways;
 mod ledger;
 mod manage;
 mod openapi;
+mod pace;
 mod page;
 mod push;
 mod query;
@@ -18,11 +19,12 @@ mod routes;
 mod stats;
 mod users;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use common::edge::Edge;
 use common::fresh::Fresh;
-use common::http1::{Answer, Handler, method_not_allowed, not_found, ok};
+use common::http1::{Answer, Bounds, Handler, Over, method_not_allowed, not_found, ok};
 use common::link::secret::Secret;
 use common::problem::Problem;
 use common::tasks::Tasks;
@@ -36,9 +38,12 @@ use crate::counters::Counters;
 use crate::fleet::Fleet;
 use crate::idempotency::Answers;
 use crate::keys::Keys;
+use crate::limits::{Limit, Limits};
 use crate::publish::Publisher;
 use crate::query::Inquirer;
 use crate::settings::Settings;
+use pace::Pace;
+pub(crate) use push::PUSHES_MAX;
 use routes::{Call, Segments};
 
 /// Answers calls. Clones share everything.
@@ -52,8 +57,18 @@ struct Parts {
     counters: Counters,
     secret: Option<Secret>,
     keys: Option<Arc<Fresh<Keys>>>,
+    limits: Limits,
+    edge: Edge,
+    pace: Pace,
     answers: Mutex<Answers<push::Kept>>,
     tasks: Tasks,
+}
+
+impl Parts {
+    /// Whose call it is: the peer's, or that of whom trusted proxies name.
+    fn client(&self, peer: IpAddr, head: &Head) -> IpAddr {
+        self.edge.client(peer, &head.headers)
+    }
 }
 
 impl Api {
@@ -67,8 +82,22 @@ impl Api {
     ) -> Self {
         let inquirer = Inquirer::new(publisher.clone(), fleet.clone(), settings.answer_time_max);
         let (secret, keys) = (settings.link_secret.clone(), settings.api_keys.clone());
+        let (limits, edge) = (settings.limits.clone(), settings.edge.clone());
+        let pace = Pace::new(&limits);
         let answers = Mutex::default();
-        Self(Arc::new(Parts { publisher, fleet, inquirer, counters, secret, keys, answers, tasks }))
+        Self(Arc::new(Parts {
+            publisher,
+            fleet,
+            inquirer,
+            counters,
+            secret,
+            keys,
+            limits,
+            edge,
+            pace,
+            answers,
+            tasks,
+        }))
     }
 
     /// The head is borrowed by all that follows: it is large, and each future that takes it holds it twice.
@@ -82,7 +111,10 @@ impl Api {
         match call {
             Call::Push => push::one(self, head, body).await,
             Call::PushBatch => push::batch(self, head, body).await,
-            Call::Announce => announce::announce(&self.0, head, body, peer).await,
+            Call::Announce => {
+                let peer = SocketAddr::new(self.0.client(peer.ip(), head), peer.port());
+                announce::announce(&self.0, head, body, peer).await
+            }
             // Boxed apart: pushes are many, and their futures stay as small as they are.
             _ => Box::pin(self.manage(call, at, head, body)).await,
         }
@@ -133,6 +165,23 @@ impl Api {
 }
 
 impl Handler for Api {
+    fn bounds(&self) -> Bounds {
+        self.0.limits.head
+    }
+
+    fn refused(&self, over: Over) {
+        self.0.counters.refuse(match over {
+            Over::HeadBytes => Limit::HeadBytes,
+            Over::Headers => Limit::HeaderFields,
+            Over::HeadTime => Limit::HeadTime,
+            Over::ProxyHeader => Limit::ProxyHeader,
+        });
+    }
+
+    fn edge(&self) -> Option<&Edge> {
+        Some(&self.0.edge)
+    }
+
     fn handle(
         &self,
         request: Request<Incoming>,
@@ -142,14 +191,19 @@ impl Handler for Api {
         let (head, body) = request.into_parts();
         async move {
             let keys = self.0.keys.as_ref().map(|keys| keys.now());
-            let answered = match auth::check(keys.as_deref(), &head) {
+            let answered = match pace::admit(&self.0, keys.as_deref(), &head, peer.ip()) {
                 // Boxed apart: glibc takes what is over 1,032 B out of its slow path, and that was 5 % of a push.
                 Ok(()) => Box::pin(self.route(&head, body, peer)).await,
                 Err(refused) => Err(refused),
             };
             match answered {
                 Ok(answer) => answer,
-                Err(problem) => problem.response(request_id),
+                Err(problem) => {
+                    if let Some(limit) = Limit::of(problem.code) {
+                        self.0.counters.refuse(limit);
+                    }
+                    problem.response(request_id)
+                }
             }
         }
     }

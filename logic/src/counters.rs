@@ -2,9 +2,12 @@
 
 use std::sync::atomic::AtomicU64;
 
+use common::limits::told::Refusals;
 use common::metrics::{Counter, Family, Gauge, Metrics};
 
+use crate::keys::usage::Usages;
 use crate::ledger::Tally;
+use crate::limits::Limit;
 
 /// One label and its value.
 pub(crate) type Label = [(&'static str, String); 1];
@@ -18,6 +21,10 @@ pub(crate) struct Counters {
     pub(crate) no_gateway: Counter,
     pub(crate) gateways_failed: Counter,
     pub(crate) invalid: Counter,
+    /// One for each limit.
+    pub(crate) limits: Refusals,
+    /// What API keys are used for.
+    pub(crate) keys: Usages,
     items: ItemCounters,
     pub(crate) routes: Family<Label, Gauge>,
     pub(crate) ledger: Gauge,
@@ -75,6 +82,8 @@ impl Counters {
             no_gateway: pushed("no_gateway"),
             gateways_failed: pushed("gateways_failed"),
             invalid: pushed("invalid"),
+            limits: Refusals::new(metrics, Limit::ALL.map(Limit::told)),
+            keys: Usages::new(metrics),
             items,
             routes: metrics.register("routes", "Names in the routing table, by kind"),
             ledger: metrics.register("ledger_entries", "Pushes whose counts are kept"),
@@ -88,6 +97,11 @@ impl Counters {
                     .register("link_queue_deliveries", "Deliveries that wait for a link"),
             },
         }
+    }
+
+    /// Counts one who was over a limit.
+    pub(crate) fn refuse(&self, limit: Limit) {
+        self.limits.of(limit as usize).inc();
     }
 
     /// Adds what gateways have said.

@@ -1,9 +1,16 @@
 //! API keys: who may call, and what for. Pure: text in, a decision out.
 
-use std::fmt;
+pub(crate) mod usage;
 
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+
+use common::limits::rate::Rate;
 use serde::Deserialize;
 use subtle::ConstantTimeEq;
+
+use crate::limits::CALL_BURST_SECS;
+use usage::{Usage, Usages};
 
 /// Fewest bytes of a key.
 const KEY_BYTES_MIN: usize = 16;
@@ -35,10 +42,36 @@ impl fmt::Display for Scope {
 
 /// One key. The key itself is never printed.
 #[derive(Clone)]
-struct Key {
-    name: String,
+pub(crate) struct Key {
+    pub(crate) name: String,
     scopes: Vec<Scope>,
     key: String,
+    /// Calls a second that its entry names, 0 for any number.
+    rate: Option<u32>,
+    /// Looked up at its first use.
+    usage: OnceLock<Arc<Usage>>,
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} {:?}", self.name, self.scopes)
+    }
+}
+
+impl Key {
+    fn new(name: String, scopes: Vec<Scope>, key: String, rate: Option<u32>) -> Self {
+        Self { name, scopes, key, rate, usage: OnceLock::new() }
+    }
+
+    /// What it has been used for.
+    pub(crate) fn usage(&self, usages: &Usages) -> &Usage {
+        self.usage.get_or_init(|| usages.of(&self.name))
+    }
+
+    /// How often it may be used: as its entry says, or else the node.
+    pub(crate) fn rate(&self, of_all: Option<Rate>) -> Option<Rate> {
+        self.rate.map_or(of_all, |rate| Rate::a_second(rate, CALL_BURST_SECS))
+    }
 }
 
 /// All keys of a node.
@@ -47,7 +80,7 @@ pub struct Keys(Vec<Key>);
 
 impl fmt::Debug for Keys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.0.iter().map(|key| (&key.name, &key.scopes))).finish()
+        f.debug_list().entries(&self.0).finish()
     }
 }
 
@@ -63,15 +96,16 @@ struct Entry {
     name: String,
     scopes: Vec<Scope>,
     key: String,
+    rate: Option<u32>,
 }
 
 /// What was found for a key that a caller showed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) enum Found<'a> {
     /// It is this one, and it may.
-    May(&'a str),
+    May(&'a Key),
     /// It is this one, and it may something else.
-    MayNot(&'a str),
+    MayNot(&'a Key),
     /// None is like it.
     Unknown,
     /// It would be one without the quotes or spaces around it.
@@ -79,7 +113,8 @@ pub(crate) enum Found<'a> {
 }
 
 impl Keys {
-    /// Reads keys: TOML tables `[[key]]` with `name`, `scopes` and `key`, or one key a line, which may everything.
+    /// Reads keys: TOML tables `[[key]]` with `name`, `scopes`, `key` and perhaps `rate` (calls a second), or one key a
+    /// line, which may everything.
     ///
     /// # Errors
     /// What is wrong, and where, in words that hold no key.
@@ -91,14 +126,12 @@ impl Keys {
         };
         let keys: Vec<Key> = if lines().any(|(_, line)| line.trim() == "[[key]]") {
             let file: File = toml::from_str(text).map_err(|error| unquoted(&error))?;
-            let own = |entry: Entry| Key { name: entry.name, scopes: entry.scopes, key: entry.key };
+            let own = |entry: Entry| Key::new(entry.name, entry.scopes, entry.key, entry.rate);
             file.key.into_iter().map(own).collect()
         } else {
             let scopes = [Scope::Push, Scope::Read, Scope::Manage];
-            let plain = |(at, line): (usize, &str)| Key {
-                name: format!("line {}", at + 1),
-                scopes: scopes.to_vec(),
-                key: line.trim_end().to_owned(),
+            let plain = |(at, line): (usize, &str)| {
+                Key::new(format!("line {}", at + 1), scopes.to_vec(), line.trim_end().to_owned(), None)
             };
             lines().map(plain).collect()
         };
@@ -136,8 +169,8 @@ impl Keys {
             self.0.iter().fold(None, |found, key| if same(key, shown) { Some(key) } else { found })
         };
         match find(shown) {
-            Some(key) if key.scopes.contains(&wanted) => Found::May(&key.name),
-            Some(key) => Found::MayNot(&key.name),
+            Some(key) if key.scopes.contains(&wanted) => Found::May(key),
+            Some(key) => Found::MayNot(key),
             None if find(bare(shown)).is_some() => Found::Wrapped,
             None => Found::Unknown,
         }
@@ -150,7 +183,7 @@ fn bare(text: &str) -> &str {
 }
 
 fn check(key: &Key) -> Result<(), String> {
-    let Key { name, scopes, key } = key;
+    let Key { name, scopes, key, .. } = key;
     if name.is_empty() || name.len() > 64 || name.chars().any(char::is_control) {
         return Err(format!("key {name:?}: a name has 1 to 64 bytes and no control characters"));
     }
@@ -193,21 +226,31 @@ mod tests {
         key = "desk-0123456789abc"
     "#;
 
+    /// What was found, with the name of the key.
+    fn find<'a>(keys: &'a Keys, shown: &str, wanted: Scope) -> (&'static str, &'a str) {
+        match keys.find(shown, wanted) {
+            Found::May(key) => ("may", &key.name),
+            Found::MayNot(key) => ("may not", &key.name),
+            Found::Unknown => ("unknown", ""),
+            Found::Wrapped => ("wrapped", ""),
+        }
+    }
+
     #[test]
     fn a_key_may_what_its_scopes_say() {
         let keys = Keys::parse(FILE).unwrap();
         for (shown, scope, found) in [
-            ("orders-0123456789", Scope::Push, Found::May("orders")),
-            ("orders-0123456789", Scope::Read, Found::May("orders")),
-            ("orders-0123456789", Scope::Manage, Found::MayNot("orders")),
-            ("desk-0123456789abc", Scope::Manage, Found::May("desk")),
-            ("desk-0123456789ab", Scope::Manage, Found::Unknown),
-            ("desk-0123456789abcd", Scope::Manage, Found::Unknown),
-            ("", Scope::Read, Found::Unknown),
-            ("\"desk-0123456789abc\"", Scope::Manage, Found::Wrapped),
-            (" desk-0123456789abc", Scope::Manage, Found::Wrapped),
+            ("orders-0123456789", Scope::Push, ("may", "orders")),
+            ("orders-0123456789", Scope::Read, ("may", "orders")),
+            ("orders-0123456789", Scope::Manage, ("may not", "orders")),
+            ("desk-0123456789abc", Scope::Manage, ("may", "desk")),
+            ("desk-0123456789ab", Scope::Manage, ("unknown", "")),
+            ("desk-0123456789abcd", Scope::Manage, ("unknown", "")),
+            ("", Scope::Read, ("unknown", "")),
+            ("\"desk-0123456789abc\"", Scope::Manage, ("wrapped", "")),
+            (" desk-0123456789abc", Scope::Manage, ("wrapped", "")),
         ] {
-            assert_eq!(keys.find(shown, scope), found, "{shown:?} {scope}");
+            assert_eq!(find(&keys, shown, scope), found, "{shown:?} {scope}");
         }
         assert!(!format!("{keys:?}").contains("0123456789"), "a key is never printed");
     }
@@ -215,8 +258,8 @@ mod tests {
     #[test]
     fn a_plain_file_has_a_key_a_line_that_may_everything() {
         let keys = Keys::parse("# mine\n0123456789abcdef\n\nfedcba9876543210\n").unwrap();
-        assert_eq!(keys.find("fedcba9876543210", Scope::Manage), Found::May("line 4"));
-        assert_eq!(keys.find("0123456789abcdef", Scope::Push), Found::May("line 2"));
+        assert_eq!(find(&keys, "fedcba9876543210", Scope::Manage), ("may", "line 4"));
+        assert_eq!(find(&keys, "0123456789abcdef", Scope::Push), ("may", "line 2"));
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod fleet;
 mod idempotency;
 mod keys;
 mod ledger;
+mod limits;
 mod link;
 mod node;
 mod publish;
@@ -21,5 +22,6 @@ mod routing;
 mod settings;
 
 pub use keys::{Keys, Scope};
+pub use limits::{CALL_BURST_SECS, Limits, Sizes};
 pub use node::{Ended, Fallen, Node};
 pub use settings::Settings;

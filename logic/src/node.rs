@@ -19,6 +19,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use crate::api::{Api, gateways};
 use crate::counters::Counters;
 use crate::fleet::{self, Fleet};
+use crate::limits::{Limit, Use};
 use crate::link::Shared;
 use crate::publish::Publisher;
 use crate::settings::Settings;
@@ -119,6 +120,7 @@ impl Node {
             fleet: fleet.clone(),
             publisher: publisher.clone(),
             counters: counters.clone(),
+            calls: calls.clone(),
             shutdown: shutdown.clone(),
             start: Instant::now(),
         });
@@ -182,6 +184,7 @@ struct Health {
     fleet: Arc<Fleet>,
     publisher: Arc<Publisher>,
     counters: Counters,
+    calls: Tasks,
     shutdown: Shutdown,
     start: Instant,
 }
@@ -199,6 +202,9 @@ impl Status for Health {
     }
 
     fn status(&self) -> serde_json::Value {
+        let queues = self.fleet.outboxes().into_iter().filter_map(|(_, outbox)| outbox);
+        let queue_bytes = queues.map(|outbox| outbox.depth().0).max().unwrap_or(0);
+        let now = Use { settings: &self.settings, callers: self.calls.len(), queue_bytes };
         json!({
             "role": "logic",
             "name": self.settings.name,
@@ -208,6 +214,8 @@ impl Status for Health {
             "draining": self.shutdown.is_draining(),
             "ledgerEntries": self.counters.ledger.get(),
             "gateways": gateways::list(&self.fleet),
+            "limits": self.counters.limits.status(|place| Limit::ALL[place].figures(&now)),
+            "keys": self.counters.keys.status(),
         })
     }
 

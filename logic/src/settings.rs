@@ -4,10 +4,12 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use common::edge::Edge;
 use common::fresh::Fresh;
 use common::link::secret::Secret;
 
 use crate::keys::Keys;
+use crate::limits::Limits;
 
 /// What a logic node needs to know. Made by the program, checked there.
 #[derive(Debug, Clone)]
@@ -40,6 +42,10 @@ pub struct Settings {
     pub link_queue_bytes_max: usize,
     /// Connections to the API at a time; more wait in the backlog.
     pub connections_max: usize,
+    /// What else there is at most.
+    pub limits: Limits,
+    /// Which proxies in front of the API are believed.
+    pub edge: Edge,
 }
 
 impl Default for Settings {
@@ -58,6 +64,8 @@ impl Default for Settings {
             link_silence_max: Duration::from_millis(2500),
             link_queue_bytes_max: 8 * 1024 * 1024,
             connections_max: 10_000,
+            limits: Limits::default(),
+            edge: Edge::default(),
         }
     }
 }

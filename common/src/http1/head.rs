@@ -15,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use crate::limits::{HEAD_BYTES_MAX, HEADERS_MAX};
+use crate::limits::HEAD_BYTES_MAX;
 use crate::problem::Problem;
 
 /// What is kept for the next head: most heads and small bodies fit, so no request allocates.
@@ -40,6 +40,15 @@ enum Stage {
     Head(Instant),
     /// A request is being handled: what comes is its body.
     Handling,
+}
+
+/// What has not come in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Late {
+    /// The end of a head, or the first head of all.
+    Head,
+    /// Another request.
+    Next,
 }
 
 impl Default for Tap {
@@ -83,7 +92,7 @@ impl Tap {
     }
 
     /// Ends when a head has taken longer than `head_max`, or the next request does not begin for `idle_max`.
-    pub(super) async fn late(&self, head_max: Duration, idle_max: Duration) {
+    pub(super) async fn late(&self, head_max: Duration, idle_max: Duration) -> Late {
         loop {
             let stage = self.0.lock().stage;
             let left = match stage {
@@ -93,7 +102,7 @@ impl Tap {
                 Stage::Handling => head_max / 4,
             };
             if left.is_zero() {
-                return;
+                return if matches!(stage, Stage::Idle(_)) { Late::Next } else { Late::Head };
             }
             tokio::time::sleep(left).await;
         }
@@ -123,13 +132,13 @@ fn head_end(text: &[u8]) -> Option<usize> {
 }
 
 /// Checks what hyper does not.
-pub(super) fn check<B>(request: &Request<B>, tap: &Tap) -> Result<(), Problem> {
+pub(super) fn check<B>(request: &Request<B>, tap: &Tap, headers_max: usize) -> Result<(), Problem> {
     tap.head_is_complete();
     let bad = |code, detail: &str| Err(Problem::new(StatusCode::BAD_REQUEST, code, detail));
     // Here and not in hyper's builder, where a limit of ours costs 1 % of a request.
-    if request.headers().len() > HEADERS_MAX {
+    if request.headers().len() > headers_max {
         let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
-        let detail = format!("a request has at most {HEADERS_MAX} header fields");
+        let detail = format!("a request has at most {headers_max} header fields");
         return Err(Problem::new(status, "too_many_headers", detail));
     }
     let hosts = request.headers().get_all(header::HOST).iter().count();

@@ -6,8 +6,10 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
 use std::str::FromStr;
 
+use clap::Arg;
 use serde::Serialize;
 
+use super::config::role_command;
 use crate::failure::Failure;
 use crate::output;
 
@@ -63,7 +65,7 @@ impl Args {
     /// That a check fails (1).
     pub(crate) fn run(&self) -> Result<(), Failure> {
         let checks: Vec<Check> =
-            [descriptors(), kernel(), machine(), ports()].into_iter().flatten().collect();
+            [descriptors(), kernel(), machine(), ports(), limits()].into_iter().flatten().collect();
         let failing = checks.iter().filter(|check| check.verdict == Verdict::Fail).count();
         if self.json {
             let report = serde_json::json!({ "ok": failing == 0, "checks": checks });
@@ -176,6 +178,25 @@ fn ports() -> Vec<Check> {
                 Some(format!("{error}; a node here needs another: --listen, --ingress, --ops, --port-base"));
             Check { name, verdict: Verdict::Warn, found: "taken".into(), advice }
         }
+    };
+    named.into_iter().map(check).collect()
+}
+
+/// The limits that hold only where they are asked for: what is right depends on who connects.
+fn limits() -> Vec<Check> {
+    let named = [("limits off, gateway", "gateway"), ("limits off, logic", "logic")];
+    let check = |(name, role)| {
+        let command = role_command(role);
+        let is_off = |arg: &&Arg| {
+            arg.get_help_heading() == Some("Limits")
+                && arg.get_default_values().iter().any(|value| *value == "0")
+        };
+        let flags: Vec<_> = command.get_arguments().filter(is_off).filter_map(Arg::get_long).collect();
+        let advice = format!(
+            "unless they are set; where strangers connect, set --{} (tidegate {role} --help)",
+            flags.join(", --")
+        );
+        Check { name, verdict: Verdict::Ok, found: flags.len().to_string(), advice: Some(advice) }
     };
     named.into_iter().map(check).collect()
 }

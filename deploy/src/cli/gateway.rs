@@ -8,6 +8,7 @@ use clap::ValueEnum;
 use clap::builder::BoolishValueParser;
 
 use super::admission::Admission;
+use super::limits;
 use super::node::{self, Common};
 use super::values;
 use crate::failure::Failure;
@@ -55,6 +56,10 @@ pub(crate) struct Args {
     max_connections: Option<u32>,
     #[command(flatten)]
     admission: Admission,
+    #[command(flatten)]
+    limits: limits::Gateway,
+    #[command(flatten)]
+    edge: limits::Edge,
     #[command(flatten)]
     flow: Flow,
     /// Bytes that may wait for one client
@@ -180,6 +185,8 @@ impl Args {
             announce: self.announce.clone(),
             link_secret,
             admission: self.admission.read(self.insecure)?,
+            limits: self.limits.limits(),
+            edge: self.edge.edge()?,
             outbox_bytes_max: self.outbox,
             merger_bytes_max: self.merger_bytes,
             send_buffer_bytes: self.send_buffer,

@@ -9,6 +9,7 @@ use ::logic::Keys;
 use clap::builder::BoolishValueParser;
 use common::fresh::Fresh;
 
+use super::limits;
 use super::node::{self, Common};
 use super::values;
 use crate::failure::Failure;
@@ -45,8 +46,8 @@ pub(crate) struct Args {
     /// File with the secret of the link (16 bytes of visible ASCII or more)
     #[arg(long, env = "TIDEGATE_LINK_SECRET_FILE", hide_env_values = true, value_name = "FILE")]
     link_secret_file: Option<PathBuf>,
-    /// File with API keys: one a line, or TOML tables `key` with name, scopes (push, read, manage) and key (repeatable;
-    /// read again when it changes)
+    /// File with API keys: one a line, or TOML tables `key` with name, scopes (push, read, manage), key and perhaps rate,
+    /// calls a second (repeatable; read again when it changes)
     #[arg(
         long,
         env = "TIDEGATE_API_KEY_FILE",
@@ -66,6 +67,10 @@ pub(crate) struct Args {
     /// Time to end: calls in progress, then what waits for the links
     #[arg(long, env = "TIDEGATE_DRAIN", hide_env_values = true, default_value = "30s", value_name = "DURATION", value_parser = values::drain)]
     drain: Duration,
+    #[command(flatten)]
+    limits: limits::Logic,
+    #[command(flatten)]
+    edge: limits::Edge,
     #[command(flatten)]
     common: Common,
 }
@@ -106,7 +111,7 @@ impl Args {
         }
         // The one engine there is has no settings.
         let Embedded = self.engine;
-        Ok(::logic::Settings {
+        let mut settings = ::logic::Settings {
             name: self.name.clone().unwrap_or_else(|| node::default_name("logic", self.listen.port())),
             listen: self.listen,
             ops: self.ops,
@@ -115,8 +120,11 @@ impl Args {
             link_secret,
             api_keys,
             drain: self.drain,
+            edge: self.edge.edge()?,
             ..Default::default()
-        })
+        };
+        self.limits.apply(&mut settings);
+        Ok(settings)
     }
 
     fn keys(&self) -> Result<Option<Arc<Fresh<Keys>>>, String> {

@@ -4,6 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use common::edge::Cidr;
+use common::limits::{CLIENT_MESSAGE_BYTES_MAX, DATA_BYTES_MAX, HEAD_BYTES_MAX};
 use common::patterns::Pattern;
 
 const fn secs(secs: u64) -> Duration {
@@ -58,6 +60,34 @@ pub(super) fn size(text: &str) -> Result<usize, String> {
 /// The length of a message, 0 to 1 MiB.
 pub(super) fn short(text: &str) -> Result<usize, String> {
     bytes(text, 0..=0x10_0000).ok_or_else(|| "it must be from 0 to 1MiB, written 256B, 4KiB".to_owned())
+}
+
+/// The longest body of a call, 1 KiB to 64 MiB: it is held whole while it is parsed.
+pub(super) fn body(text: &str) -> Result<usize, String> {
+    bytes(text, 1024..=0x400_0000).ok_or_else(|| "it must be from 1KiB to 64MiB".to_owned())
+}
+
+/// The longest data of a push: gateways count on the default, so it may only be lower.
+pub(super) fn data(text: &str) -> Result<usize, String> {
+    bytes(text, 1..=DATA_BYTES_MAX).ok_or_else(|| "it must be from 1B to 64KiB".to_owned())
+}
+
+/// The longest head of a request: from what the HTTP library needs to what is looked at.
+pub(super) fn head(text: &str) -> Result<usize, String> {
+    bytes(text, 8 * 1024..=2 * HEAD_BYTES_MAX).ok_or_else(|| "it must be from 8KiB to 32KiB".to_owned())
+}
+
+/// Bytes of a client a second: none, or at least so many that the longest message fits into what may come at once.
+pub(super) fn client_bytes(text: &str) -> Result<u32, String> {
+    let least = CLIENT_MESSAGE_BYTES_MAX / ::gateway::CLIENT_BURST_SECS as usize;
+    let fits = |size: &usize| *size == 0 || *size > least;
+    let size = bytes(text, 0..=0x4000_0000).filter(fits).and_then(|size| u32::try_from(size).ok());
+    size.ok_or_else(|| "it must be 0, or from 7KiB to 1GiB".to_owned())
+}
+
+/// A range of addresses.
+pub(super) fn cidr(text: &str) -> Result<Cidr, String> {
+    text.parse().map_err(|bad: common::edge::BadCidr| bad.to_string())
 }
 
 fn bytes(text: &str, range: RangeInclusive<usize>) -> Option<usize> {
@@ -133,6 +163,9 @@ mod tests {
         assert_eq!(drain("5m"), Ok(secs(300)));
         assert_eq!(size("64KiB"), Ok(65_536));
         assert_eq!((short("256B"), short("0"), short("1000")), (Ok(256), Ok(0), Ok(1000)));
+        assert_eq!((client_bytes("0"), client_bytes("7KiB")), (Ok(0), Ok(7168)));
+        assert_eq!((head("8KiB"), data("64KiB"), body("64MiB")), (Ok(8192), Ok(65_536), Ok(0x400_0000)));
+        assert_eq!(cidr("10.0.0.0/8").map(|range| range.to_string()).as_deref(), Ok("10.0.0.0/8"));
         assert_eq!(listen("localhost:1"), Ok(SocketAddr::from(([127, 0, 0, 1], 1))));
         assert_eq!(client_url("wss://a.b/").as_deref(), Ok("wss://a.b"));
         assert_eq!(host_port("[::1]:7201").as_deref(), Ok("[::1]:7201"));
@@ -148,6 +181,11 @@ mod tests {
             (size("0").unwrap_err(), "from 1KiB"),
             (size("many").unwrap_err(), "64KiB"),
             (short("2MiB").unwrap_err(), "to 1MiB"),
+            (client_bytes("6KiB").unwrap_err(), "from 7KiB"),
+            (head("64KiB").unwrap_err(), "to 32KiB"),
+            (data("65KiB").unwrap_err(), "to 64KiB"),
+            (body("1B").unwrap_err(), "from 1KiB"),
+            (cidr("10.0.0.1/8").unwrap_err(), "10.0.0.0/8"),
             (listen("7200").unwrap_err(), "address:port"),
             (host("example.com").unwrap_err(), "IP address"),
             (host_port("gw").unwrap_err(), "host:port"),

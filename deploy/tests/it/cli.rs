@@ -53,6 +53,11 @@ fn usage_errors_are_2_and_say_what_was_meant() {
         (&["logic", "--insecure", "--engine", "redis://localhost"], "no Redis engine yet"),
         (&["logic", "--insecure", "--data-dir", "/tmp"], "unexpected argument"),
         (&["dev", "--gateways", "0"], "1..=64"),
+        (&["gateway", "--insecure", "--trusted-proxy", "10.0.0.1/8"], "10.0.0.0/8"),
+        (&["gateway", "--insecure", "--bytes-per-client", "1KiB"], "from 7KiB"),
+        (&["gateway", "--insecure", "--rooms-per-client", "0"], "1..=1024"),
+        (&["logic", "--insecure", "--calls-per-key", "-1"], "--calls-per-key"),
+        (&["logic", "--insecure", "--json-depth", "65"], "4..=64"),
         (&["push", "--data", "1"], "--room"),
         (&["push", "--room", "r", "--all", "--data", "1"], "cannot be used with"),
         (&["push", "--room", "r", "--data", "hello"], "is not JSON"),
@@ -81,6 +86,8 @@ fn an_unkeyed_node_refuses_to_start_and_says_what_to_do() {
         (&["gateway", "--link-secret-file", short.to_str().unwrap()], "at least 16"),
         (&["gateway", "--insecure", "--silence", "10s"], "--silence must be longer"),
         (&["dev", "--port-base", "65500"], "--port-base 65500"),
+        (&["gateway", "--insecure", "--proxy-protocol"], "--trusted-proxy"),
+        (&["logic", "--insecure", "--proxy-protocol"], "--trusted-proxy"),
         (&["dev", "--log", "x=y=z"], "log filter"),
     ] {
         let (code, _, err) = said(tidegate(args));
@@ -148,7 +155,8 @@ fn unknown_keys_of_a_file_name_the_nearest_known() {
 
 #[test]
 fn flag_goes_before_variable_before_file_before_default() {
-    let text = "[gateway]\ninsecure = true\nwindow = \"3s\"\nslow = \"drop\"\nwindow-mode = \"leading\"\nannounce = [\"http://a:1\", \"http://b:2\"]\n";
+    let text = "[gateway]\ninsecure = true\nwindow = \"3s\"\nslow = \"drop\"\nwindow-mode = \"leading\"\nannounce = [\"http://a:1\", \"http://b:2\"]\n\
+                connections-per-ip = 7\ntrusted-proxy = [\"10.0.0.0/8\", \"::1/128\"]\n";
     let (code, out, err) = effective(text, &[("TIDEGATE_WINDOW", "2s")]);
     assert_eq!(code, 0, "{err}");
     for expected in [
@@ -159,6 +167,11 @@ fn flag_goes_before_variable_before_file_before_default() {
         "insecure = true # file",
         "announce = [\"http://a:1\", \"http://b:2\"] # file",
         "drain = \"30s\" # default",
+        "connections-per-ip = \"7\" # file",
+        "trusted-proxy = [\"10.0.0.0/8\", \"::1/128\"] # file",
+        "commands-per-client = \"100\" # default",
+        "calls-per-key = \"0\" # default",
+        "body-bytes = \"1MiB\" # default",
     ] {
         let squeezed = out.split_whitespace().collect::<Vec<_>>().join(" ");
         assert!(squeezed.contains(expected), "{expected}:\n{out}");
@@ -212,7 +225,14 @@ fn doctor_says_the_same_to_people_and_to_scripts() {
         assert!(table.contains(check["name"].as_str().unwrap()), "{check}");
         assert!(check["verdict"] == "ok" || check["advice"].is_string(), "{check}");
     }
-    for name in ["descriptors, hard", "net.core.somaxconn", "cores", "port 7100"] {
+    for name in [
+        "descriptors, hard",
+        "net.core.somaxconn",
+        "cores",
+        "port 7100",
+        "--connections-per-ip",
+        "--calls-per-key",
+    ] {
         assert!(table.contains(name), "{name}:\n{table}");
     }
 }

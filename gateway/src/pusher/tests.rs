@@ -143,7 +143,7 @@ async fn what_is_bulk_widens_its_own_window_only() {
     }
     // As large as a room of a million, whose members are all counted.
     let group = world.registry.directory.find(Kind::Room, "huge").unwrap();
-    (0..1_000_000).for_each(|_| group.count(true));
+    (0..1_000_000).for_each(|_| _ = group.gains());
     for urgency in [Urgency::Merged, Urgency::Urgent] {
         let held = Held::hold(&world.registry, huge.registration.connection.local.bucket());
         world.push(urgency, "huge", "first");
@@ -162,7 +162,7 @@ async fn what_is_bulk_widens_its_own_window_only() {
         let order: Vec<_> = ["first", "later0", "later1"].iter().map(|text| read.find(text)).collect();
         assert!(order.iter().all(Option::is_some) && order.is_sorted(), "{read}");
     }
-    (0..1_000_000).for_each(|_| group.count(false));
+    (0..1_000_000).for_each(|_| group.loses());
 }
 
 #[tokio::test]
@@ -170,7 +170,7 @@ async fn a_flush_waits_for_what_is_bulk_and_sends_what_it_kept() {
     let world = World::new(Settings { window: PATIENCE * 6, ..settings() }).await;
     let mut huge = world.connect("huge").await;
     let group = world.registry.directory.find(Kind::Room, "huge").unwrap();
-    (0..1_000_000).for_each(|_| group.count(true));
+    (0..1_000_000).for_each(|_| _ = group.gains());
     let held = Held::hold(&world.registry, huge.registration.connection.local.bucket());
     world.push(Urgency::Merged, "huge", &"x".repeat(70_000));
     while !world.pusher.lane(Urgency::Merged).is_writing_bulk() {
@@ -184,7 +184,7 @@ async fn a_flush_waits_for_what_is_bulk_and_sends_what_it_kept() {
     drop(held);
     let (_, read) = tokio::join!(flush, huge.wait_for("kept"));
     assert!(read.find('x') < read.find("kept"));
-    (0..1_000_000).for_each(|_| group.count(false));
+    (0..1_000_000).for_each(|_| group.loses());
 }
 
 #[tokio::test]
@@ -196,7 +196,7 @@ async fn a_flush_that_waits_for_what_is_bulk_holds_up_nobody_else() {
         huge = world.connect("huge").await;
     }
     let group = world.registry.directory.find(Kind::Room, "huge").unwrap();
-    (0..1_000_000).for_each(|_| group.count(true));
+    (0..1_000_000).for_each(|_| _ = group.gains());
     for urgency in [Urgency::Merged, Urgency::Urgent] {
         let held = Held::hold(&world.registry, huge.registration.connection.local.bucket());
         world.push(urgency, "huge", "bulk");
@@ -216,7 +216,7 @@ async fn a_flush_that_waits_for_what_is_bulk_holds_up_nobody_else() {
         drop(held);
         tokio::join!(flush, huge.wait_for("bulk"));
     }
-    (0..1_000_000).for_each(|_| group.count(false));
+    (0..1_000_000).for_each(|_| group.loses());
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ use common::names::{self, Kind};
 use super::walk::{self, Meant, Place};
 use crate::bucket::{Local, Slot};
 use crate::connection::Connection;
+use crate::limits::Limit;
 use crate::node::Parts;
 use crate::registry::Join;
 
@@ -102,7 +103,8 @@ fn one(
             Some(match registry.join(local, name) {
                 Join::Joined => Outcome::Changed,
                 Join::Already => Outcome::Same,
-                Join::TooMany => Outcome::Refused,
+                Join::TooMany => refused(parts, Limit::RoomsPerClient),
+                Join::Full => refused(parts, Limit::Rooms),
             })
         }
         Act::Leave => {
@@ -110,6 +112,11 @@ fn one(
             Some(changed(registry.leave(local, name)))
         }
     }
+}
+
+fn refused(parts: &Parts, limit: Limit) -> Outcome {
+    parts.counters.refuse(limit);
+    Outcome::Refused
 }
 
 /// The heartbeat does not find them any more, so they are cut here if they stay. Who has gone is not kept.

@@ -94,7 +94,7 @@ impl World {
             Step::Bind(who, user, app) => {
                 if let Some((registration, groups)) = pick(who).map(|at| &mut self.model[at]) {
                     let identity = identity(user, app);
-                    self.registry.bind(registration.connection.local, &identity);
+                    self.registry.bind(registration.connection.local, &identity).unwrap();
                     groups.retain(|(kind, _)| *kind == Kind::Room);
                     groups.extend(identity_groups(&identity));
                 }

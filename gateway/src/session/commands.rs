@@ -1,7 +1,8 @@
 //! What a client may ask for, carried out and answered.
 
+use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use common::client::{CloseCode, Command, Numbered, Position, Refused, Reply, Response, Seq};
 use common::names;
@@ -12,11 +13,12 @@ use crate::admission::Claimed;
 use crate::bucket::Local;
 use crate::connection::Connection;
 use crate::frame;
+use crate::limits::Limit;
 use crate::node::Parts;
-use crate::registry::{Join, Registration};
+use crate::registry::{Join, Overflow, Registration};
 
 /// Messages that could not be understood before the client is closed: a program that sends rubbish.
-const BAD_MESSAGES_MAX: u32 = 16;
+pub(crate) const BAD_MESSAGES_MAX: u8 = 16;
 
 /// What a reply says when it went well.
 type Outcome = Result<Option<Value>, (u16, String)>;
@@ -24,7 +26,7 @@ type Outcome = Result<Option<Value>, (u16, String)>;
 /// Hears one text message.
 pub(super) fn hear(
     text: &str,
-    bad_messages: &mut u32,
+    bad_messages: &mut u8,
     registration: &Registration,
     parts: &Arc<Parts>,
 ) -> Step {
@@ -42,6 +44,7 @@ pub(super) fn hear(
             parts.counters.commands_bad.inc();
             *bad_messages += 1;
             if *bad_messages > BAD_MESSAGES_MAX {
+                parts.counters.refuse(Limit::BadMessages);
                 let words = "too many messages that are not commands";
                 return Step::Refuse(CloseCode::BadMessage, words.into());
             }
@@ -49,6 +52,22 @@ pub(super) fn hear(
             Step::Done
         }
     }
+}
+
+/// Answers a message that came too fast to be heard.
+pub(super) fn refuse(text: &str, wait: Duration, registration: &Registration, parts: &Parts) {
+    let (seq, cmd) = match Command::parse(text) {
+        Ok(Numbered { seq, body }) => (seq, Cow::Borrowed(name(&body))),
+        Err(Numbered { seq, body }) => (seq, Cow::Owned(body.cmd)),
+    };
+    let reason = format!("{}; try again in {} ms", too_fast(parts), wait.as_millis().max(1));
+    registration.connection.send_control(reply(seq.as_ref(), &cmd, Err((429, reason))));
+}
+
+/// What is said to one who sends more than it may.
+pub(super) fn too_fast(parts: &Parts) -> String {
+    let most = parts.settings.limits.commands.map_or(0, |rate| rate.per_second());
+    format!("too fast: at most {most} messages a second")
 }
 
 /// Carries out a command and answers it: one with a number always, one without if it went wrong.
@@ -96,7 +115,10 @@ async fn carry_out(command: Command, local: Local, parts: &Parts) -> Outcome {
             let admitted = parts.settings.admission.admit(claimed, SystemTime::now());
             let (identity, rights) = admitted.map_err(|(_, words)| (401, words))?;
             let mut data = json!({"userId": identity.user, "appId": identity.app});
-            parts.registry.bind(local, &identity);
+            parts.registry.bind(local, &identity).map_err(|overflow| {
+                parts.counters.refuse(overflow.limit());
+                (409, overflow.words().to_owned())
+            })?;
             // Rooms that only the token before allowed are left, and named.
             let may =
                 |room: &str| parts.settings.admission.may_join(room, &identity, rights.as_deref()).is_ok();
@@ -120,8 +142,13 @@ async fn carry_out(command: Command, local: Local, parts: &Parts) -> Outcome {
             }
             match parts.registry.join(local, &room) {
                 Join::TooMany => {
-                    let most = common::limits::ROOMS_PER_CLIENT_MAX;
+                    parts.counters.refuse(Limit::RoomsPerClient);
+                    let most = parts.settings.limits.rooms_per_client;
                     Err((409, format!("a client is in at most {most} rooms; leave one first")))
+                }
+                Join::Full => {
+                    parts.counters.refuse(Limit::Rooms);
+                    Err((503, Overflow::Rooms.words().to_owned()))
                 }
                 Join::Joined | Join::Already => {
                     settle(parts).await;

@@ -34,6 +34,34 @@ pub(crate) async fn connect_unheard(address: SocketAddr, query: &str) -> Client 
     Client { socket, hello: Value::Null }
 }
 
+/// Connects from an address of this machine.
+pub(crate) async fn stream_from(from: &str, address: SocketAddr) -> TcpStream {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind(SocketAddr::new(from.parse().unwrap(), 0)).unwrap();
+    socket.connect(address).await.unwrap()
+}
+
+/// Sends bytes and reads until the peer closes.
+pub(crate) async fn raw_from(from: &str, address: SocketAddr, bytes: &[u8]) -> String {
+    let mut stream = stream_from(from, address).await;
+    stream.write_all(bytes).await.unwrap();
+    let mut answer = Vec::new();
+    let read = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer)).await;
+    read.expect("the peer closes in time").ok();
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+/// Sends bytes and reads the first line of the answer; the connection stays.
+pub(crate) async fn status_line(stream: &mut TcpStream, bytes: &[u8]) -> String {
+    stream.write_all(bytes).await.unwrap();
+    let mut line = Vec::new();
+    while !line.ends_with(b"\r\n") {
+        let read = tokio::time::timeout(PATIENCE, stream.read_u8()).await;
+        line.push(read.expect("an answer in time").unwrap());
+    }
+    String::from_utf8(line).unwrap()
+}
+
 impl Client {
     pub(crate) fn id(&self) -> common::ids::ClientId {
         self.hello["data"]["clientId"].as_str().unwrap().parse().unwrap()

@@ -8,6 +8,8 @@ mod bad_handshakes;
 mod bad_links;
 mod clients;
 mod deflate;
+mod edge;
+mod limits;
 mod logic;
 mod node;
 mod pushes;

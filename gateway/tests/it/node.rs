@@ -69,6 +69,26 @@ impl Gateway {
             .unwrap_or_else(|| panic!("{pointer}: {body}"))
     }
 
+    /// How a limit stands: the most, its use, and how often it was refused, in `/statusz` and in `/metrics`.
+    pub(crate) async fn limit(&self, name: &str) -> [Option<u64>; 3] {
+        let (_, body) = self.ops("/statusz").await;
+        let status: serde_json::Value = serde_json::from_str(&body).unwrap();
+        let rows = status["limits"].as_array().unwrap();
+        let row = rows.iter().find(|row| row["name"] == name).unwrap_or_else(|| panic!("{name}: {body}"));
+        let (_, metrics) = self.ops("/metrics").await;
+        let refused = row["refused"].as_u64().unwrap();
+        let counter = format!("tidegate_gateway_refused_total{{limit=\"{name}\"}} {refused}\n");
+        assert!(metrics.contains(&counter), "{counter}: {metrics}");
+        [row["max"].as_u64(), row["used"].as_u64(), Some(refused)]
+    }
+
+    /// Waits until a limit has been refused so often.
+    pub(crate) async fn wait_for_refusals(&self, name: &str, refused: u64) {
+        let reached = async { while self.limit(name).await[2] != Some(refused) {} };
+        let in_time = tokio::time::timeout(std::time::Duration::from_secs(10), reached).await;
+        assert!(in_time.is_ok(), "{name}: {:?}, not {refused}", self.limit(name).await);
+    }
+
     /// Waits until something waits for its window.
     pub(crate) async fn wait_for_merger(&self) {
         while self.status("/mergerBytes").await == 0 {}

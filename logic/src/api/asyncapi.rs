@@ -23,15 +23,19 @@ pub(super) fn document(head: &Head) -> Result<Answer, Problem> {
 }
 
 /// What a client is told when it is closed, and whether it comes back.
-const CLOSES: [(CloseCode, &str); 8] = [
+const CLOSES: [(CloseCode, &str); 12] = [
     (CloseCode::TooBig, "A message was longer than it may be."),
     (CloseCode::Leaving, "The gateway leaves: reconnect."),
+    (CloseCode::TryLater, "The gateway has as many rooms as it may: reconnect, with jitter."),
     (CloseCode::SlowConsumer, "It read too slowly: reconnect, with jitter."),
     (CloseCode::NoHeartbeat, "Nothing was heard of it: reconnect, with jitter."),
+    (CloseCode::LateMessage, "It began a message and did not end it: reconnect, with jitter."),
+    (CloseCode::TooFast, "It sent more than it may and went on: reconnect, with jitter."),
     (CloseCode::BadMessage, "It sent what is no command too often: do not reconnect."),
     (CloseCode::BadToken, "Its token is missing or not valid: do not reconnect with it."),
     (CloseCode::Operator, "An operator closed it: do not reconnect."),
     (CloseCode::TooManyRooms, "It asked for too many rooms: do not reconnect."),
+    (CloseCode::TooManyConnections, "Its user has as many connections as it may: do not reconnect."),
 ];
 
 fn name() -> Value {

@@ -4,7 +4,7 @@ use common::problem::Problem;
 use http::request::Parts as Head;
 use http::{Method, StatusCode, header};
 
-use crate::keys::{Found, Keys, Scope};
+use crate::keys::{Found, Key, Keys, Scope};
 
 /// What a call needs; `None`: anyone may make it. The page and the documents are public; an announcement proves
 /// itself with the secret of the link.
@@ -21,12 +21,15 @@ fn needs(method: &Method, path: &str) -> Option<Scope> {
     })
 }
 
-/// Checks a call before anything of it is looked at.
+/// Why a call is not made, and the key that was shown if it is known.
+pub(super) type Refused<'a> = (Option<&'a Key>, Problem);
+
+/// Checks a call before anything of it is looked at. Gives the key with which it is made, if it needs one.
 ///
 /// # Errors
 /// 401 without a key that is known, 403 with one that may not.
-pub(super) fn check(keys: Option<&Keys>, head: &Head) -> Result<(), Problem> {
-    let (Some(keys), Some(wanted)) = (keys, needs(&head.method, head.uri.path())) else { return Ok(()) };
+pub(super) fn check<'a>(keys: Option<&'a Keys>, head: &Head) -> Result<Option<&'a Key>, Refused<'a>> {
+    let (Some(keys), Some(wanted)) = (keys, needs(&head.method, head.uri.path())) else { return Ok(None) };
     let Some(value) = head.headers.get(header::AUTHORIZATION) else {
         return Err(unauthorized("this call needs an API key: `Authorization: Bearer KEY`"));
     };
@@ -35,13 +38,14 @@ pub(super) fn check(keys: Option<&Keys>, head: &Head) -> Result<(), Problem> {
         return Err(unauthorized("the Authorization header is not `Bearer KEY`"));
     };
     match keys.find(shown, wanted) {
-        Found::May(_) => Ok(()),
-        Found::MayNot(name) => {
+        Found::May(key) => Ok(Some(key)),
+        Found::MayNot(key) => {
+            let name = &key.name;
             let detail = format!("the key {name:?} has not the scope {wanted:?}, which this call needs");
             let mut problem =
                 Problem::new(StatusCode::FORBIDDEN, "insufficient_scope", detail.to_lowercase());
             problem.header = Some(("www-authenticate", "Bearer error=\"insufficient_scope\""));
-            Err(problem)
+            Err((Some(key), problem))
         }
         Found::Wrapped => Err(unauthorized(
             "the key has quotes or spaces around it that are not part of it: send it without them",
@@ -50,10 +54,10 @@ pub(super) fn check(keys: Option<&Keys>, head: &Head) -> Result<(), Problem> {
     }
 }
 
-fn unauthorized(detail: &str) -> Problem {
+fn unauthorized(detail: &str) -> Refused<'static> {
     let mut problem = Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", detail);
     problem.header = Some(("www-authenticate", "Bearer realm=\"tidegate\""));
-    problem
+    (None, problem)
 }
 
 #[cfg(test)]

@@ -4,7 +4,6 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use common::http1::{self, Answer as Http};
 use common::ids::ClientId;
-use common::limits::JSON_DEPTH_MAX;
 use common::link::ask::{Act, Changed, Scope};
 use common::problem::Problem;
 use http::StatusCode;
@@ -182,8 +181,8 @@ pub(super) async fn bind(
     query::read(head.uri.query(), &[])?;
     media_type(head, &["application/json"])?;
     let id = client_id(at.raw())?;
-    let body = http1::body(body, BODY_BYTES_MAX).await?;
-    let (user, app) = binding(&body)?;
+    let body = http1::body_within(body, BODY_BYTES_MAX, parts.limits.body_time_max).await?;
+    let (user, app) = binding(&body, parts.limits.sizes.json_depth_max)?;
     let changed = change(parts, id, Act::Bind, &user, app).await?.changed > 0;
     json(StatusCode::OK, &BoundClient { client_id: id.to_string(), user_id: Some(user), changed })
 }
@@ -225,8 +224,8 @@ async fn change(
 }
 
 /// Reads `{"userId":"…","appId":1}`.
-fn binding(body: &[u8]) -> Result<(String, Option<u32>), Problem> {
-    let text = body_text(body, JSON_DEPTH_MAX)?;
+fn binding(body: &[u8], depth_max: usize) -> Result<(String, Option<u32>), Problem> {
+    let text = body_text(body, depth_max)?;
     let array = ('[', "an object such as {\"userId\":\"u1\"} is expected");
     let members: Members<'_> = serde_json::from_str(text).map_err(|error| not_json(&error, text, array))?;
     let (mut user, mut app, mut faults) = (None, None, Faults::default());
@@ -256,6 +255,10 @@ fn binding(body: &[u8]) -> Result<(String, Option<u32>), Problem> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn binding(body: &[u8]) -> Result<(String, Option<u32>), Problem> {
+        super::binding(body, 64)
+    }
 
     #[test]
     fn a_binding_is_read_and_what_is_wrong_is_pointed_at() {

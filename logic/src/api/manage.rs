@@ -195,10 +195,13 @@ pub(super) fn no_change(why: Unanswered) -> Problem {
     unanswered(why, Kind::Change)
 }
 
-/// A change that nobody of those it is for could take: they are in as many rooms as they may be.
+/// A change that nobody of those it is for could take: they are in as many rooms as they may be, or their gateways
+/// have as many.
 pub(super) fn too_many_rooms(refused: u64) -> Problem {
-    let most = common::limits::ROOMS_PER_CLIENT_MAX;
-    let detail = format!("a client is in at most {most} rooms; {refused} are in as many already");
+    let detail = format!(
+        "{refused} clients are in as many rooms as one may be (--rooms-per-client), or their gateway has as many as it \
+         may (--max-rooms)"
+    );
     Problem::new(StatusCode::CONFLICT, "too_many_rooms", detail)
 }
 

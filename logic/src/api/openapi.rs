@@ -99,6 +99,7 @@ fn operation(described: &Described, generator: &mut SchemaGenerator) -> Value {
         let title = StatusCode::from_u16(*status).ok().and_then(|status| status.canonical_reason());
         responses.insert(status.to_string(), problem(title.unwrap_or("A problem.")));
     }
+    responses.insert("429".into(), problem("Too many calls of this key or address; see Retry-After."));
     responses.insert("default".into(), problem("Any other problem."));
     let mut operation = json!({
         "operationId": described.id,

@@ -11,7 +11,6 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use common::http1::{self, Answer};
-use common::limits::PUSH_BODY_BYTES_MAX;
 use common::problem::Problem;
 use http::StatusCode;
 use http::request::Parts as Head;
@@ -21,6 +20,7 @@ use tokio::sync::oneshot;
 use super::{Api, Parts, json, media_type, query};
 use crate::idempotency::{Begin, KEPT, KEY_BYTES_MAX};
 use crate::publish::{Published, Refusal};
+pub(crate) use batch::PUSHES_MAX;
 
 const JSON: &str = "application/json";
 const NDJSON: &str = "application/x-ndjson";
@@ -52,9 +52,10 @@ pub(super) async fn one(api: &Api, head: &Head, body: Incoming) -> Result<Answer
     let is_dry = query::flag("dryRun", dry_run)?;
     media_type(head, &[JSON])?;
     let key = idempotency_key(head)?;
-    let body = http1::body(body, PUSH_BODY_BYTES_MAX).await?;
+    let limits = &api.0.limits;
+    let body = http1::body_within(body, limits.body_bytes_max, limits.body_time_max).await?;
     if is_dry {
-        let push = parse::one(&body)?;
+        let push = parse::one(&body, limits.sizes)?;
         let reach = api.0.publisher.reach(&push).map_err(refused)?;
         return json(StatusCode::OK, &answer::DryRun::new(&reach));
     }
@@ -66,7 +67,8 @@ pub(super) async fn batch(api: &Api, head: &Head, body: Incoming) -> Result<Answ
     query::read(head.uri.query(), &[])?;
     let form = if media_type(head, &[JSON, NDJSON])? == NDJSON { Form::Lines } else { Form::Array };
     let key = idempotency_key(head)?;
-    let body = http1::body(body, PUSH_BODY_BYTES_MAX).await?;
+    let limits = &api.0.limits;
+    let body = http1::body_within(body, limits.body_bytes_max, limits.body_time_max).await?;
     call(api, form, key, body).await
 }
 
@@ -80,10 +82,11 @@ async fn call(api: &Api, form: Form, key: Option<String>, body: Bytes) -> Result
 
 /// Parses and publishes.
 async fn publish(parts: &Parts, form: Form, body: &[u8]) -> Result<Vec<Published>, Problem> {
+    let sizes = parts.limits.sizes;
     let parsed = match form {
-        Form::One => parse::one(body).map(|push| vec![push]),
-        Form::Array => batch::array(body),
-        Form::Lines => batch::lines(body),
+        Form::One => parse::one(body, sizes).map(|push| vec![push]),
+        Form::Array => batch::array(body, sizes),
+        Form::Lines => batch::lines(body, sizes),
     };
     let pushes = parsed.inspect_err(|_| _ = parts.counters.invalid.inc())?;
     parts.publisher.publish(&pushes).await.map_err(refused)

@@ -6,6 +6,7 @@ mod bad_input;
 mod fake;
 mod fleet;
 mod keys;
+mod limits;
 mod link;
 mod manage;
 mod push;

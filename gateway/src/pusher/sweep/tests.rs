@@ -142,7 +142,7 @@ fn written_around_a_departure(
     let [departs, stays] = [(); 2].map(|()| world.register(&["a".to_owned()]));
     for registration in [&departs, &stays] {
         registration.connection.greet(frame::PING);
-        world.registry.bind(registration.connection.local, &old);
+        world.registry.bind(registration.connection.local, &old).unwrap();
     }
     let group = world.registry.directory.find(kind, name).unwrap();
     let sweep = world.plan([Target::Group(group)].into_iter());
@@ -167,8 +167,9 @@ fn written_around_a_departure(
 async fn who_has_departed_is_written_nothing_more_wherever_the_sweep_was() {
     let leave = |world: &World, local| assert!(world.registry.leave(local, "a"));
     let user = Some("new".to_owned());
-    let bind =
-        |world: &World, local| world.registry.bind(local, &Identity { user: user.clone(), app: Some(7) });
+    let bind = |world: &World, local| {
+        world.registry.bind(local, &Identity { user: user.clone(), app: Some(7) }).unwrap()
+    };
     for is_gathered in [false, true] {
         assert_eq!(written_around_a_departure((Kind::Room, "a"), is_gathered, leave), [0, 1], "left a room");
         assert_eq!(
@@ -202,8 +203,8 @@ async fn slow_a_full_bucket_is_locked_for_less_than_a_millisecond_at_a_time() {
     let locals: Vec<Local> =
         bucket.slots.iter().flat_map(|slot| &slot.connection).map(|connection| connection.local).collect();
     for room in &rooms {
-        let group = world.registry.directory.enter(Kind::Room, room, 0);
-        locals.iter().for_each(|local| bucket.join(*local, group.clone()));
+        let group = world.registry.directory.enter(Kind::Room, room, 0).unwrap();
+        locals.iter().for_each(|local| _ = bucket.join(*local, group.clone()));
     }
     *world.registry.bucket(0).write() = bucket;
     let sweep = world.sweep(&rooms);

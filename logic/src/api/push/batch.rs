@@ -1,33 +1,33 @@
 //! Many pushes in one body: all of them are checked before any is sent.
 
-use common::limits::JSON_DEPTH_MAX;
 use common::problem::Problem;
 use http::StatusCode;
 use serde_json::value::RawValue;
 
 use super::members::{Members, kind};
 use super::parse::{Faults, body_text, not_json, push};
+use crate::limits::Sizes;
 use crate::push::Push;
 
 /// Most pushes in one batch. With `wait` none of them holds more than a 112 B entry and a channel: 200 KB.
-pub(super) const PUSHES_MAX: usize = 1000;
+pub(crate) const PUSHES_MAX: usize = 1000;
 
 /// A JSON array.
-pub(super) fn array(body: &[u8]) -> Result<Vec<Push<'_>>, Problem> {
+pub(super) fn array(body: &[u8], sizes: Sizes) -> Result<Vec<Push<'_>>, Problem> {
     // One deeper than a push: the array itself.
-    let text = body_text(body, JSON_DEPTH_MAX + 1)?;
+    let text = body_text(body, sizes.json_depth_max + 1)?;
     let object = (
         '{',
         "a batch is an array of pushes, or has content-type application/x-ndjson and one push on each line",
     );
     let elements: Vec<&RawValue> =
         serde_json::from_str(text).map_err(|error| not_json(&error, text, object))?;
-    check(elements.into_iter().map(|raw| (raw, String::new())))
+    check(elements.into_iter().map(|raw| (raw, String::new())), sizes)
 }
 
 /// Newline-delimited JSON: one push on each line; empty lines are passed over.
-pub(super) fn lines(body: &[u8]) -> Result<Vec<Push<'_>>, Problem> {
-    let text = body_text(body, JSON_DEPTH_MAX)?;
+pub(super) fn lines(body: &[u8], sizes: Sizes) -> Result<Vec<Push<'_>>, Problem> {
+    let text = body_text(body, sizes.json_depth_max)?;
     let mut pushes = Vec::new();
     let mut broken = None;
     for (number, line) in (1..).zip(text.split('\n')).filter(|(_, line)| !line.trim().is_empty()) {
@@ -42,17 +42,18 @@ pub(super) fn lines(body: &[u8]) -> Result<Vec<Push<'_>>, Problem> {
             break;
         }
     }
-    let Some(mut broken) = broken else { return check(pushes.into_iter()) };
+    let Some(mut broken) = broken else { return check(pushes.into_iter(), sizes) };
     broken.code = "invalid_json";
     // The first bad line is told, and it may be one that is JSON.
     if !pushes.is_empty() {
-        check(pushes.into_iter())?;
+        check(pushes.into_iter(), sizes)?;
     }
     Err(broken)
 }
 
 fn check<'a>(
     elements: impl ExactSizeIterator<Item = (&'a RawValue, String)>,
+    sizes: Sizes,
 ) -> Result<Vec<Push<'a>>, Problem> {
     match elements.len() {
         0 => return Err(Problem::fault("", "the batch is empty")),
@@ -72,7 +73,7 @@ fn check<'a>(
         }
         match serde_json::from_str::<Members<'a>>(raw.get()) {
             Err(error) => faults.add(at, format!("{words}{error}")),
-            Ok(members) => match push(&members) {
+            Ok(members) => match push(&members, sizes) {
                 Ok(push) => pushes.push(push),
                 Err(inner) => faults.nest(inner, &at, &words),
             },
@@ -84,6 +85,14 @@ fn check<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn array(body: &[u8]) -> Result<Vec<Push<'_>>, Problem> {
+        super::array(body, Sizes::default())
+    }
+
+    fn lines(body: &[u8]) -> Result<Vec<Push<'_>>, Problem> {
+        super::lines(body, Sizes::default())
+    }
 
     #[test]
     fn a_fault_points_at_its_push_and_its_line() {

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use common::ids::ClientId;
 use common::json;
-use common::limits::{DATA_BYTES_MAX, JSON_DEPTH_MAX, NAMES_PER_PUSH_MAX};
+use common::limits::NAMES_PER_PUSH_MAX;
 use common::names::{self, Kind};
 use common::nearest::nearest;
 use common::problem::{Fault, Problem};
@@ -13,6 +13,7 @@ use http::StatusCode;
 use serde_json::value::RawValue;
 
 use super::members::{Members, boolean, elements, kind, text, whole};
+use crate::limits::Sizes;
 use crate::push::{Push, Target, Wait};
 
 /// Longest time to live: a day.
@@ -100,15 +101,15 @@ pub(in crate::api) fn not_json(error: &serde_json::Error, text: &str, other: (ch
 }
 
 /// Parses a body that is one push.
-pub(in crate::api) fn one(body: &[u8]) -> Result<Push<'_>, Problem> {
-    let text = body_text(body, JSON_DEPTH_MAX)?;
+pub(in crate::api) fn one(body: &[u8], sizes: Sizes) -> Result<Push<'_>, Problem> {
+    let text = body_text(body, sizes.json_depth_max)?;
     let array = ('[', "an array of pushes goes to /v1/push/batch");
     let members = serde_json::from_str(text).map_err(|error| not_json(&error, text, array))?;
-    push(&members).map_err(Faults::problem)
+    push(&members, sizes).map_err(Faults::problem)
 }
 
 /// Checks the members of a push.
-pub(in crate::api) fn push<'a>(members: &Members<'a>) -> Result<Push<'a>, Faults> {
+pub(in crate::api) fn push<'a>(members: &Members<'a>, sizes: Sizes) -> Result<Push<'a>, Faults> {
     let mut faults = Faults::default();
     let mut to = None;
     let mut data = None;
@@ -155,9 +156,10 @@ pub(in crate::api) fn push<'a>(members: &Members<'a>) -> Result<Push<'a>, Faults
         None => faults.add("/to", "is missing; say whom the push is for, such as {\"room\":\"r1\"}"),
     }
     match data.map(RawValue::get) {
-        Some(text) if text.len() > DATA_BYTES_MAX => {
+        Some(text) if text.len() > sizes.data_bytes_max => {
             faults.too_large = true;
-            faults.add("/data", format!("has {} bytes; at most {DATA_BYTES_MAX} are taken", text.len()));
+            let most = sizes.data_bytes_max;
+            faults.add("/data", format!("has {} bytes; at most {most} are taken", text.len()));
         }
         Some(text) => push.data = text,
         None => faults.add("/data", "is missing; it may be any JSON, null included"),

@@ -1,8 +1,14 @@
 //! Tables of good and bad pushes.
 
+use common::limits::DATA_BYTES_MAX;
+
 use super::*;
 
 const ID: &str = "00000000000000000000000002";
+
+fn one(body: &[u8]) -> Result<Push<'_>, Problem> {
+    super::one(body, Sizes::default())
+}
 
 #[test]
 fn every_option_is_read_and_data_stays_as_it_is() {
