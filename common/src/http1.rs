@@ -1,10 +1,14 @@
 //! Serving HTTP/1.1, for every port of ours that speaks it: hyper, with what bare hyper leaves open closed.
 //!
-//! Closed here: a missing or second `Host` (RFC 9112 §3.2), `Transfer-Encoding` beside `Content-Length`
-//! (§6.1), heads and bodies that never end, panics in a handler, and a close that resets the connection
-//! before the peer has read the answer (§9.6).
+//! Closed here: a `Host` that is missing, repeated or none (RFC 9112 §3.2), targets that are not ASCII,
+//! `Transfer-Encoding` beside `Content-Length` (§6.1), codings that nobody undoes, chunks beside the grammar (§7.1),
+//! heads and bodies that never end, panics in a handler, and a close that resets the connection before the peer has
+//! read the answer (§9.6).
 
 mod bounds;
+pub mod call;
+mod chunks;
+mod fields;
 mod head;
 
 use std::convert::Infallible;
@@ -25,7 +29,7 @@ use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::accept::{self, Accepted};
@@ -35,6 +39,7 @@ use crate::limits::BODY_TIME_MAX;
 use crate::problem::Problem;
 use crate::shutdown::Shutdown;
 use crate::tasks::Tasks;
+use crate::tls::Acceptor;
 pub use bounds::{Bounds, Over};
 use head::{Tap, Tapped};
 
@@ -75,40 +80,77 @@ pub trait Handler: Clone + Send + Sync + 'static {
     }
 }
 
+/// Where connections come in.
+#[derive(Debug)]
+pub struct Port {
+    /// The listener.
+    pub listener: TcpListener,
+    /// They come with TLS.
+    pub tls: Option<Acceptor>,
+}
+
+impl From<TcpListener> for Port {
+    /// Without TLS.
+    fn from(listener: TcpListener) -> Self {
+        Self { listener, tls: None }
+    }
+}
+
 /// Takes connections until the drain, and finishes the requests that were begun. At most `most` at a time;
 /// more wait in the backlog.
 pub async fn serve(
-    listener: TcpListener,
+    port: impl Into<Port>,
     handler: impl Handler,
     tasks: Tasks,
     shutdown: Shutdown,
     most: usize,
 ) {
+    let Port { listener, tls } = port.into();
     let places = Arc::new(tokio::sync::Semaphore::new(most));
     while let Some(place) = shutdown.or_draining(places.clone().acquire_owned()).await {
         let Some(accepted) = shutdown.or_draining(accept::next(&listener)).await else { return };
         match accepted {
             Accepted::Exhausted(error) => tracing::warn!(%error, "out of descriptors: new calls wait"),
             Accepted::Connection(mut stream, peer) => {
-                let (handler, shutdown) = (handler.clone(), shutdown.clone());
+                let (handler, shutdown, tls) = (handler.clone(), shutdown.clone(), tls.clone());
                 tasks.spawn(async move {
                     let _place = place;
                     let origin = bounds::origin(&mut stream, peer, &handler);
                     let Some(Some(peer)) = shutdown.or_stopped(origin).await else { return };
                     // Boxed: hyper's connection is large and lives in a task of its own.
-                    Box::pin(drive(stream, peer, handler, &shutdown)).await;
+                    match tls {
+                        None => _ = Box::pin(drive(stream, peer, handler, &shutdown)).await,
+                        Some(tls) => Box::pin(drive_tls(tls, stream, peer, handler, &shutdown)).await,
+                    }
                 });
             }
         }
     }
 }
 
+/// The same with TLS, whose handshake has as much time as a head.
+async fn drive_tls(
+    tls: Acceptor,
+    stream: TcpStream,
+    peer: SocketAddr,
+    handler: impl Handler,
+    shutdown: &Shutdown,
+) {
+    let shaken = tokio::time::timeout(handler.bounds().head_time_max, tls.accept(stream));
+    match shutdown.or_stopped(shaken).await {
+        Some(Ok(Ok(stream))) => _ = drive(stream, peer, handler, shutdown).await,
+        Some(Ok(Err(error))) => tracing::debug!(%peer, %error, "a connection without its TLS"),
+        Some(Err(_)) => tracing::debug!(%peer, "a TLS handshake took too long"),
+        None => {}
+    }
+}
+
 /// A connection whose handler answered 101: the socket, what was read from it beyond the request, and the head of
 /// the answer, which is yet to be written, before anything else.
 #[derive(Debug)]
-pub struct Switched {
+pub struct Switched<S> {
     /// The socket.
-    pub stream: TcpStream,
+    pub stream: S,
     /// Bytes that came after the request's head.
     pub read: Bytes,
     /// The head of the answer.
@@ -123,12 +165,12 @@ enum Aside {
 }
 
 /// Serves one connection to its end. Gives the socket back if the handler answered 101.
-pub async fn drive(
-    stream: TcpStream,
+pub async fn drive<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: S,
     peer: SocketAddr,
     handler: impl Handler,
     shutdown: &Shutdown,
-) -> Option<Switched> {
+) -> Option<Switched<S>> {
     // By reference: the connection ends before what it borrows.
     let (handler, tap, bounds) = (&handler, &Tap::default(), handler.bounds());
     let service = service_fn(|request| Box::pin(answer(handler, request, peer, tap)));
@@ -196,6 +238,12 @@ async fn answer(
             }
             let mut answer = problem.response(&request_id);
             answer.headers_mut().insert(http::header::CONNECTION, HeaderValue::from_static("close"));
+            answer
+        }
+        // What all of a server takes is not asked of a handler, which knows paths (RFC 9110 §9.3.7).
+        Ok(()) if request.uri().path() == "*" => {
+            let mut answer = Answer::default();
+            *answer.status_mut() = StatusCode::NO_CONTENT;
             answer
         }
         Ok(()) => {
@@ -312,7 +360,7 @@ pub fn ok(media_type: &'static str, body: impl Into<Bytes>) -> Answer {
 
 /// Closes so that the peer can read the last answer: a socket closed with unread bytes in it is reset, and
 /// the reset may overtake the answer (RFC 9112 §9.6). `last_words` are written before.
-async fn linger(mut stream: TcpStream, last_words: &[u8]) {
+async fn linger(mut stream: impl AsyncRead + AsyncWrite + Unpin, last_words: &[u8]) {
     let drained = async {
         stream.write_all(last_words).await.ok()?;
         stream.shutdown().await.ok()?;

@@ -24,4 +24,5 @@ pub mod patterns;
 pub mod problem;
 pub mod shutdown;
 pub mod tasks;
+pub mod tls;
 pub mod token;

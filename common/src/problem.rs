@@ -93,32 +93,13 @@ impl Problem {
         problem
     }
 
-    /// The body of the response.
-    ///
-    /// # Panics
-    /// Never.
-    #[must_use]
-    pub fn body(&self, request_id: &str) -> Vec<u8> {
-        let body = Body {
-            r#type: format!("urn:tidegate:problem:{}", self.code),
-            title: self.status.canonical_reason().unwrap_or("Error"),
-            status: self.status.as_u16(),
-            detail: &self.detail,
-            code: self.code,
-            request_id,
-            retryable: self.retryable,
-            errors: &self.errors,
-        };
-        serde_json::to_vec(&body).expect("a struct of strings is JSON")
-    }
-
     /// The response: `application/problem+json` and the headers that the status asks for.
     ///
     /// # Panics
     /// Never: all header values are checked here or are constants.
     #[must_use]
     pub fn response(&self, request_id: &str) -> Response<Full<Bytes>> {
-        let mut response = Response::new(Full::new(Bytes::from(self.body(request_id))));
+        let mut response = Response::new(Full::new(self.body(request_id)));
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
@@ -132,5 +113,24 @@ impl Problem {
             headers.insert(name, HeaderValue::from_static(value));
         }
         response
+    }
+
+    /// The body alone.
+    ///
+    /// # Panics
+    /// Never: a struct of texts is JSON.
+    #[must_use]
+    pub fn body(&self, request_id: &str) -> Bytes {
+        let body = Body {
+            r#type: format!("urn:tidegate:problem:{}", self.code),
+            title: self.status.canonical_reason().unwrap_or("Error"),
+            status: self.status.as_u16(),
+            detail: &self.detail,
+            code: self.code,
+            request_id,
+            retryable: self.retryable,
+            errors: &self.errors,
+        };
+        Bytes::from(serde_json::to_vec(&body).expect("a struct of strings is JSON"))
     }
 }

@@ -5,14 +5,17 @@
 //! §3.1, §3.10). Signatures are the library's; the claims and their times are checked here, with time as an
 //! argument.
 
+pub mod jwks;
 mod keys;
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use jsonwebtoken::{Validation, decode, decode_header};
 use serde::{Deserialize, Serialize};
 
+pub use jwks::Jwks;
 pub use keys::{Key, SigningKey};
 
 use crate::names;
@@ -124,6 +127,8 @@ impl OneOrMany {
 pub struct Verifier {
     /// Keys that count.
     pub keys: Vec<Key>,
+    /// And so do those that are at these places.
+    pub fetched: Vec<Arc<Jwks>>,
     /// `aud` must name one of these; none: it is not looked at.
     pub audience: Vec<String>,
     /// `iss` must be one of these; none: it is not looked at.
@@ -172,11 +177,19 @@ impl Verifier {
         })
     }
 
+    /// Whether there is any key; where they are fetched, there may be none yet.
+    #[must_use]
+    pub fn has_keys(&self) -> bool {
+        !self.keys.is_empty() || self.fetched.iter().any(|place| !place.now().is_empty())
+    }
+
     /// The claims of a token that one of the keys has signed.
     fn verified(&self, token: &str) -> Result<Raw, BadToken> {
         let header = decode_header(token).map_err(|error| keys::unreadable(&error, token))?;
+        let fetched: Vec<_> = self.fetched.iter().map(|place| place.now()).collect();
+        let all = self.keys.iter().chain(fetched.iter().flat_map(|keys| keys.iter()));
         // A key that has a name answers for tokens with that name or none; one without a name for all.
-        let named: Vec<_> = self.keys.iter().filter(|key| key.answers(header.kid.as_deref())).collect();
+        let named: Vec<_> = all.filter(|key| key.answers(header.kid.as_deref())).collect();
         if named.is_empty() {
             return Err(match header.kid {
                 Some(kid) => BadToken::UnknownKey(kid.chars().take(64).collect()),

@@ -13,6 +13,7 @@ mod logic;
 mod node;
 mod push;
 mod tail;
+pub(crate) mod tls;
 mod token;
 mod values;
 

@@ -6,13 +6,16 @@ use std::time::Duration;
 
 use common::accept::{self, Accepted};
 use common::http1;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::time::Instant;
 
 use crate::door::Entry;
 use crate::handshake::Handshake;
 use crate::limits::Limit;
 use crate::node::Parts;
 use crate::session;
+use crate::transport::Transport;
 
 /// "Out of descriptors" is said in the log at most this often.
 const SAY_EVERY: Duration = Duration::from_secs(10);
@@ -43,14 +46,44 @@ pub(crate) async fn run(listener: TcpListener, parts: Arc<Parts>) {
     }
 }
 
-/// One connection until it is a session, or has been answered and closed.
+/// One connection until it is a session, or has been answered and closed. All handshakes together have one deadline.
 async fn greet(mut stream: TcpStream, peer: SocketAddr, entry: Entry, parts: Arc<Parts>) {
+    let until = Instant::now() + parts.settings.handshake_time_max;
     let Some(origin) = origin(&mut stream, peer, &parts).await else { return };
     let Some(entry) = count(entry, origin, &parts) else { return };
+    let guest = Guest { origin, until, entry };
+    let Some(tls) = &parts.settings.tls else { return shake(stream, guest, parts).await };
+    let within = tokio::time::timeout_at(until, tls.accept(stream));
+    let accepted = parts.shutdown.or_stopped(within).await;
+    let why = match accepted {
+        Some(Ok(Ok(stream))) => return shake(stream, guest, parts).await,
+        Some(Ok(Err(refused))) => refused.to_string(),
+        Some(Err(_)) => "it took too long".to_owned(),
+        None => return,
+    };
+    parts.counters.tls_refused.inc();
+    tracing::debug!(%peer, %why, "a TLS handshake failed");
+}
+
+/// Who has connected.
+struct Guest {
+    origin: SocketAddr,
+    /// When it must have shaken hands.
+    until: Instant,
+    entry: Entry,
+}
+
+/// The WebSocket handshake.
+async fn shake<S: AsyncRead + AsyncWrite + Unpin + Into<Transport>>(
+    stream: S,
+    guest: Guest,
+    parts: Arc<Parts>,
+) {
+    let Guest { origin, until, entry } = guest;
     let handshake = Handshake::new(parts.clone(), entry);
     // Boxed: hyper's connection is large, and gone when the session begins.
     let drive = Box::pin(http1::drive(stream, origin, handshake.clone(), &parts.shutdown));
-    let within = tokio::time::timeout(parts.settings.handshake_time_max + TOLD_TIME_MAX, drive);
+    let within = tokio::time::timeout_at(until + TOLD_TIME_MAX, drive);
     let switched = parts.shutdown.or_stopped(within).await;
     if let Some(Ok(Some(switched))) = switched
         && let Some((ticket, place)) = handshake.take_ticket()

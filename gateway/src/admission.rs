@@ -82,7 +82,11 @@ impl Admission {
                 "a token is needed: ?token=…, Authorization: Bearer …, or the subprotocols {PROTOCOL} and {PROTOCOL_TOKEN}…"
             ));
         };
-        let claims = match tokens.now().check(&token, now) {
+        let verifier = tokens.now();
+        if !verifier.has_keys() {
+            return Err((CloseCode::Leaving, "keys for tokens have not been fetched yet: reconnect".into()));
+        }
+        let claims = match verifier.check(&token, now) {
             Ok(claims) => claims,
             Err(bad) => return refuse(bad.to_string()),
         };

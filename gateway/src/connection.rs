@@ -8,7 +8,6 @@ mod outbox;
 mod shared;
 
 use std::io::{self, IoSlice};
-use std::net::Shutdown;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 use std::task::{Context, Poll};
@@ -204,6 +203,11 @@ impl Connection {
                 }
             }
         }
+        if outbox.queue.is_none() && self.transport.holds_back() {
+            // Accepted whole, and not gone: somebody must see to it, and what follows waits behind it.
+            outbox.queue = Some(Box::default());
+            self.spawn_drain();
+        }
         wrote
     }
 
@@ -225,7 +229,7 @@ impl Connection {
         self.send(&[&Piece { bytes, tally: None, room: None }]);
     }
 
-    /// Sends the hello, and after it what has gathered meanwhile.
+    /// Sends the hello, if it is not empty, and after it what has gathered meanwhile.
     pub(crate) fn greet(self: &Arc<Self>, hello: Bytes) {
         let mut outbox = self.outbox.lock();
         if let Some(queue) = outbox.queue.as_mut().filter(|queue| queue.greeting) {
@@ -299,9 +303,10 @@ impl Connection {
             if queue.is_empty() {
                 let gaps = std::mem::take(&mut queue.gaps);
                 if gaps.is_empty() {
-                    outbox.queue = None;
-                    if outbox.closing.is_some() {
-                        self.transport.shutdown(Shutdown::Write);
+                    let is_last = outbox.closing.is_some();
+                    let gone = if is_last { self.transport.try_finish() } else { self.transport.try_flush() };
+                    if !gone.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
+                        outbox.queue = None;
                     }
                     return;
                 }
@@ -386,7 +391,7 @@ impl Connection {
 
     fn end(&self, outbox: &mut Outbox) {
         outbox.close();
-        self.transport.shutdown(Shutdown::Both);
+        self.transport.cut();
     }
 }
 
@@ -395,3 +400,6 @@ fn count(piece: &Piece, outcome: Outcome) {
         tally.add(outcome, 1);
     }
 }
+
+#[cfg(test)]
+mod tests;

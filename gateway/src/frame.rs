@@ -16,6 +16,10 @@ const REASON_BYTES_MAX: usize = 123;
 /// Longest header of an unmasked frame (RFC 6455 §5.2).
 const HEADER_BYTES_MAX: usize = 10;
 
+/// Where the first byte of a frame says of which kind it is, and the kind of a binary one (RFC 6455 §5.2).
+const OPCODE_BITS: u8 = 0x0f;
+const BINARY: u8 = 0x2;
+
 /// A ping without a payload.
 pub(crate) const PING: Bytes = Bytes::from_static(&[0x89, 0x00]);
 
@@ -37,10 +41,16 @@ pub(crate) fn text(payload: &[u8]) -> Bytes {
     frame(OpCode::Data(Data::Text), payload)
 }
 
-/// A text frame of what its text was compressed to.
-pub(crate) fn deflated(payload: &[u8]) -> Bytes {
+/// A binary frame.
+pub(crate) fn binary(payload: &[u8]) -> Bytes {
+    frame(OpCode::Data(Data::Binary), payload)
+}
+
+/// The twin of a frame made here, text or binary as that is, of what its payload was compressed to.
+pub(crate) fn deflated(plain: &Bytes, payload: &[u8]) -> Bytes {
+    let data = if plain[0] & OPCODE_BITS == BINARY { Data::Binary } else { Data::Text };
     let mut out = BytesMut::with_capacity(payload.len() + HEADER_BYTES_MAX);
-    header(OpCode::Data(Data::Text), true, payload.len(), &mut out);
+    header(OpCode::Data(data), true, payload.len(), &mut out);
     out.extend_from_slice(payload);
     out.freeze()
 }
@@ -156,10 +166,13 @@ mod tests {
 
     #[test]
     fn a_compressed_frame_says_so() {
-        let frame = deflated(&[7; 200]);
-        let (header, length) = FrameHeader::parse(&mut std::io::Cursor::new(&frame)).unwrap().unwrap();
-        assert!(header.is_final && header.rsv1 && length == 200);
-        assert_eq!(super::payload(&frame), [7; 200]);
+        for (plain, data) in [(text(b"x"), Data::Text), (binary(b"x"), Data::Binary)] {
+            let frame = deflated(&plain, &[7; 200]);
+            let (header, length) = FrameHeader::parse(&mut std::io::Cursor::new(&frame)).unwrap().unwrap();
+            assert!(header.is_final && header.rsv1 && length == 200);
+            assert_eq!(header.opcode, OpCode::Data(data));
+            assert_eq!(super::payload(&frame), [7; 200]);
+        }
     }
 
     #[test]

@@ -42,6 +42,8 @@ pub(crate) struct Ticket {
     pub(crate) deflate: Option<Window>,
     /// The connection is to be closed at once, with this code and these words.
     pub(crate) refused: Option<(CloseCode, String)>,
+    /// What it says is to be sent back.
+    pub(crate) is_echo: bool,
 }
 
 /// Answers the requests of one connection on the client port.
@@ -85,6 +87,7 @@ impl Handshake {
         }
         match request.uri().path() {
             "/ws" => self.upgrade(request, peer),
+            "/echo" if self.parts.settings.echo => self.upgrade(request, peer),
             "/client/tidegate.js" => library(request),
             path => Err(http1::not_found(path).into()),
         }
@@ -114,6 +117,7 @@ impl Handshake {
         let agreed =
             negotiate(offers.map(HeaderValue::as_bytes).filter(|_| self.parts.settings.deflate_level > 0));
         ticket.deflate = agreed.map(|agreed| agreed.window);
+        ticket.is_echo = request.uri().path() == "/echo";
         self.held.lock().ticket = Some(ticket);
         let mut answer = Response::new(Full::default());
         *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
@@ -271,7 +275,7 @@ fn ticket(query: &str, headers: &HeaderMap, admission: &Admission, rooms_max: us
             refuse(CloseCode::BadToken, words);
         }
     }
-    Ticket { identity, rights, rooms, deflate: None, refused }
+    Ticket { identity, rights, rooms, deflate: None, refused, is_echo: false }
 }
 
 fn library(request: &Request<Incoming>) -> Result<Answer, Answered> {

@@ -20,6 +20,7 @@ use h2::RecvStream;
 use h2::server::SendResponse;
 use http::{Method, Request, Response, StatusCode, header};
 use parking_lot::Mutex;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -78,7 +79,7 @@ async fn run(listener: TcpListener, secret: Option<Secret>, parts: Arc<Parts>) {
                     let _place = place;
                     let link = Arc::new(Link::new(parts.clone()));
                     // Boxed: an HTTP/2 connection is large, and there are few.
-                    let served = Box::pin(serve(stream, &link, secret.as_ref().as_ref()));
+                    let served = Box::pin(take(stream, &link, secret.as_ref().as_ref()));
                     if let Some(Err(error)) = parts.shutdown.or_stopped(served).await {
                         tracing::warn!(%peer, %error, "a link ended");
                     }
@@ -104,7 +105,24 @@ impl Link {
     }
 }
 
-async fn serve(stream: TcpStream, link: &Arc<Link>, secret: Option<&Secret>) -> Result<(), String> {
+/// Takes a connection, with TLS where that is spoken.
+async fn take(stream: TcpStream, link: &Arc<Link>, secret: Option<&Secret>) -> Result<(), String> {
+    let Some(tls) = &link.parts.settings.link_tls else { return serve(stream, link, secret).await };
+    match tokio::time::timeout(GREET_TIME_MAX, tls.accept(stream)).await {
+        Ok(Ok(stream)) => serve(stream, link, secret).await,
+        Ok(Err(refused)) => {
+            link.parts.counters.links_refused.inc();
+            Err(refused.to_string())
+        }
+        Err(_) => Err("no TLS handshake in time".into()),
+    }
+}
+
+async fn serve(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    link: &Arc<Link>,
+    secret: Option<&Secret>,
+) -> Result<(), String> {
     let mut builder = h2::server::Builder::new();
     builder
         .initial_window_size(LINK_WINDOW_BYTES)

@@ -16,6 +16,7 @@ use tokio::net::TcpListener;
 use crate::bucket::Local;
 use crate::connection::{Connection, Shaken, Shared};
 use crate::counters::Counters;
+use crate::deflate::Compressor;
 use crate::door::Door;
 use crate::heartbeat::{Heartbeat, Times};
 use crate::pusher::Pusher;
@@ -69,6 +70,8 @@ pub(crate) struct Parts {
     pub(crate) tasks: Tasks,
     pub(crate) shutdown: Shutdown,
     pub(crate) shared: Arc<Shared>,
+    /// What the echo route compresses with, where there is one.
+    pub(crate) echo: Option<Compressor>,
 }
 
 impl Parts {
@@ -120,6 +123,12 @@ impl Node {
         self.addresses[2]
     }
 
+    /// How a client's URL begins: `ws`, or `wss` with TLS.
+    #[must_use]
+    pub fn scheme(&self) -> &'static str {
+        self.settings.scheme()
+    }
+
     /// What people call it.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -145,9 +154,7 @@ impl Node {
                 heartbeat.run(&parts.registry, &parts.counters, times);
             });
         }
-        if let Some(keys) = &parts.settings.admission.tokens {
-            tasks.essential("token keys", keys.clone().follow(shutdown.clone()));
-        }
+        follow(&parts);
         let status = Arc::new(Status::new(parts.clone()));
         tasks.essential("ops port", ops::serve(self.ops, metrics, status, tasks.clone(), shutdown.clone()));
         let secret = parts.settings.link_secret.clone();
@@ -178,6 +185,23 @@ impl Node {
         // What is left by now can only be a bug of ours; it must not keep the process from ending.
         let _ = tokio::time::timeout(JOIN_TIME_MAX, tasks.ended()).await;
         Ok(Ended { cut })
+    }
+}
+
+/// Follows the files of keys and certificates.
+fn follow(parts: &Parts) {
+    let (settings, tasks, shutdown) = (&parts.settings, &parts.tasks, &parts.shutdown);
+    if let Some(keys) = &settings.admission.tokens {
+        tasks.essential("token keys", keys.clone().follow(shutdown.clone()));
+        for place in &keys.now().fetched {
+            tasks.essential("fetched token keys", place.clone().follow(shutdown.clone()));
+        }
+    }
+    for tls in settings.tls.iter().chain(&settings.link_tls) {
+        tasks.essential("TLS certificate", tls.clone().follow(shutdown.clone()));
+    }
+    if let Some(tls) = &settings.outgoing_tls {
+        tasks.essential("TLS authorities", tls.clone().follow(shutdown.clone()));
     }
 }
 
@@ -216,7 +240,11 @@ pub(crate) fn assemble(
     Parts {
         name: settings.name.clone(),
         instance,
-        client_url: settings.advertise.clone().unwrap_or_else(|| format!("ws://{clients}")),
+        echo: settings.echo.then(|| Compressor::new(&settings, &counters)),
+        client_url: settings
+            .advertise
+            .clone()
+            .unwrap_or_else(|| format!("{}://{clients}", settings.scheme())),
         settings,
         counters,
         door,

@@ -57,7 +57,7 @@ impl Rig {
     pub async fn seat(&self, user: String, rooms: Vec<String>) {
         let place = self.door.enter().expect("as many places as anybody can take");
         let identity = Identity { user: Some(user), app: None };
-        let ticket = Ticket { identity, rights: None, rooms, deflate: None, refused: None };
+        let ticket = Ticket { identity, rights: None, rooms, deflate: None, refused: None, is_echo: false };
         let transport = Transport::Memory(Box::<Memory>::default());
         let session = session::begin_on(transport, Bytes::new(), ticket, self.parts.clone(), place).await;
         self.parts.tasks.spawn(session);

@@ -5,6 +5,7 @@
 //! into one of the thread's), and what a command or an incomplete message needs is on the heap while it lasts.
 
 mod commands;
+mod echo;
 mod pace;
 mod reader;
 
@@ -28,7 +29,7 @@ use common::client::{CloseCode, Hello, VERSION};
 use common::http1::Switched;
 use common::limits::CLIENT_MESSAGE_BYTES_MAX;
 use pace::{Hearing, Pace};
-use reader::{Fault, Message, Reader};
+use reader::{Fault, Message, Reader, Terms};
 
 /// Messages that one client may have heard before others get a turn.
 const TURN_MESSAGES: usize = 32;
@@ -63,6 +64,8 @@ pub(crate) struct Session {
     /// It is heard no more: what it still sends is read and forgotten until it has gone, since a socket closed
     /// with unread bytes in it is reset before the close frame is read. The heartbeat sweep ends one who stays.
     ending: bool,
+    /// Its messages are no commands: they go back as they came.
+    is_echo: bool,
 }
 
 /// What one message came to.
@@ -78,9 +81,14 @@ enum Step {
 }
 
 /// Registers a client that has shaken hands and greets it.
-pub(crate) async fn begin(switched: Switched, ticket: Ticket, parts: Arc<Parts>, place: Place) -> Session {
+pub(crate) async fn begin(
+    switched: Switched<impl Into<Transport>>,
+    ticket: Ticket,
+    parts: Arc<Parts>,
+    place: Place,
+) -> Session {
     let Switched { stream, read, answer } = switched;
-    let mut session = begin_on(Transport::Tcp(stream), answer, ticket, parts, place).await;
+    let mut session = begin_on(stream.into(), answer, ticket, parts, place).await;
     session.measure(read.len());
     session.reader.keep(&read);
     session
@@ -94,7 +102,7 @@ pub(crate) async fn begin_on(
     parts: Arc<Parts>,
     place: Place,
 ) -> Session {
-    let Ticket { identity, rights, rooms, deflate, refused } = ticket;
+    let Ticket { identity, rights, rooms, deflate, refused, is_echo } = ticket;
     let shaken = Shaken { transport, answer, deflate };
     // One who is refused is in no room and is no user: only what goes to all may reach it, and its outbox is
     // closed to that.
@@ -108,6 +116,8 @@ pub(crate) async fn begin_on(
             parts.counters.refuse(limit);
         }
         registration.connection.close(code, &words);
+    } else if is_echo {
+        registration.connection.greet(Bytes::new());
     } else {
         if let Some(rights) = rights {
             parts.registry.allow(registration.connection.local, rights);
@@ -127,6 +137,7 @@ pub(crate) async fn begin_on(
         refused: 0,
         bad_messages: 0,
         ending: false,
+        is_echo,
     }
 }
 
@@ -212,7 +223,7 @@ impl Session {
     /// Counts bytes that came; past the limit, the client is heard no more.
     fn measure(&mut self, read: usize) {
         let (limits, clock) = (&self.parts.settings.limits, || self.parts.shared.started.elapsed());
-        if !self.ending && !self.pace.reads(read, limits, clock) {
+        if !self.ending && !self.is_echo && !self.pace.reads(read, limits, clock) {
             let most = limits.bytes.map_or(0, |rate| rate.per_second());
             let words = format!("too fast: at most {most} bytes a second");
             self.parts.counters.refuse(Limit::Bytes);
@@ -223,12 +234,13 @@ impl Session {
     /// Hears what was read. Pending: something is being done, or it is others' turn; the rest is kept.
     fn hear_all(&mut self, mut bytes: &mut [u8], context: &mut Context<'_>) -> Poll<()> {
         let (mut messages, mut heard) = (0, 0);
+        let terms = self.terms();
         while messages < TURN_MESSAGES && heard < TURN_BYTES {
             if self.ending {
                 return Poll::Ready(());
             }
             messages += 1;
-            match self.reader.next(&mut bytes, self.registration.connection.deflate.is_some()) {
+            match self.reader.next(&mut bytes, terms) {
                 Ok(None) => {
                     self.registration.connection.hears_a_part(self.reader.has_a_part());
                     return Poll::Ready(());
@@ -245,7 +257,7 @@ impl Session {
                     }
                 }
                 Err(fault) => {
-                    let (code, words) = blame(fault);
+                    let (code, words) = blame(fault, terms);
                     if let Some(limit) = limit_of(code) {
                         self.parts.counters.refuse(limit);
                     }
@@ -275,6 +287,12 @@ impl Session {
         Poll::Ready(())
     }
 
+    fn terms(&self) -> Terms {
+        let deflate = self.registration.connection.deflate.is_some();
+        let bytes_max = if self.is_echo { echo::MESSAGE_BYTES_MAX } else { CLIENT_MESSAGE_BYTES_MAX };
+        Terms { deflate, bytes_max }
+    }
+
     fn hear(&mut self, message: Message<'_>) -> Step {
         let connection = &self.registration.connection;
         if connection.closing_for().is_some() && !matches!(message, Message::Close(_)) {
@@ -297,6 +315,14 @@ impl Session {
         }
         let connection = &self.registration.connection;
         match message {
+            Message::Text(text) if self.is_echo => {
+                echo::text(&text, connection, &self.parts);
+                Step::Done
+            }
+            Message::Binary(bytes) if self.is_echo => {
+                echo::binary(&bytes, connection, &self.parts);
+                Step::Done
+            }
             Message::Text(text) => {
                 commands::hear(&text, &mut self.bad_messages, &self.registration, &self.parts)
             }
@@ -312,9 +338,9 @@ impl Session {
         }
     }
 
-    /// Whether a message may come now. A good-bye always may.
+    /// Whether a message may come now. A good-bye always may, and what goes back as it came.
     fn patience(&mut self, message: &Message<'_>) -> Hearing {
-        if matches!(message, Message::Close(_)) {
+        if self.is_echo || matches!(message, Message::Close(_)) {
             return Hearing::Now;
         }
         let (limits, clock) = (&self.parts.settings.limits, || self.parts.shared.started.elapsed());
@@ -329,11 +355,9 @@ impl Session {
 }
 
 /// Which code and words a fault is answered with.
-fn blame(fault: Fault) -> (CloseCode, String) {
+fn blame(fault: Fault, terms: Terms) -> (CloseCode, String) {
     match fault {
-        Fault::TooBig => {
-            (CloseCode::TooBig, format!("a message has at most {CLIENT_MESSAGE_BYTES_MAX} bytes"))
-        }
+        Fault::TooBig => (CloseCode::TooBig, format!("a message has at most {} bytes", terms.bytes_max)),
         Fault::NotUtf8 => (CloseCode::NotUtf8, "text is UTF-8".into()),
         Fault::Protocol(what) => (CloseCode::Protocol, what.into()),
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use common::edge::Edge;
 use common::link::secret::Secret;
+use common::tls::{Acceptor, Connector};
 
 use crate::admission::Admission;
 use crate::limits::Limits;
@@ -45,8 +46,14 @@ pub struct Settings {
     pub advertise: Option<String>,
     /// Logic nodes (`http://host:port`) to announce itself to.
     pub announce: Vec<String>,
-    /// What a link must prove; `None`: anyone may drive this gateway.
+    /// What a link must prove; `None`: nothing of that kind.
     pub link_secret: Option<Secret>,
+    /// Clients come with TLS; `None`: without.
+    pub tls: Option<Acceptor>,
+    /// Links come with TLS, and perhaps with a certificate that proves them.
+    pub link_tls: Option<Acceptor>,
+    /// What logic nodes and keys at `https://` are reached with.
+    pub outgoing_tls: Option<Connector>,
     /// Client connections at a time.
     pub max_connections: usize,
     /// What else there is at most.
@@ -85,6 +92,17 @@ pub struct Settings {
     pub deflate_level: u32,
     /// Push frames whose payload has fewer bytes are not compressed.
     pub deflate_bytes_min: usize,
+    /// Whether `/echo` is there, which sends back what it hears, up to 16 MiB a message: for conformance suites, and
+    /// nothing that strangers should reach.
+    pub echo: bool,
+}
+
+impl Settings {
+    /// How a client's URL begins.
+    #[must_use]
+    pub fn scheme(&self) -> &'static str {
+        if self.tls.is_some() { "wss" } else { "ws" }
+    }
 }
 
 impl Default for Settings {
@@ -98,6 +116,9 @@ impl Default for Settings {
             advertise: None,
             announce: Vec::new(),
             link_secret: None,
+            tls: None,
+            link_tls: None,
+            outgoing_tls: None,
             max_connections: 1_000_000,
             limits: Limits::default(),
             edge: Edge::default(),
@@ -116,6 +137,7 @@ impl Default for Settings {
             merger_bytes_max: 64 * 1024 * 1024,
             deflate_level: 6,
             deflate_bytes_min: 256,
+            echo: false,
         }
     }
 }

@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use common::names::Kind;
 use common::ops;
+use common::token::jwks;
 use serde_json::{Value, json};
 
 use crate::limits;
 use crate::node::Parts;
-use crate::settings::WindowMode;
+use crate::settings::{Settings, WindowMode};
 
 /// Answers `/readyz` and `/statusz`.
 pub(crate) struct Status {
@@ -21,6 +22,19 @@ impl Status {
     }
 }
 
+impl Status {
+    /// The places where keys of tokens are fetched.
+    fn token_keys(&self) -> Vec<Value> {
+        let tokens = self.parts.settings.admission.tokens.as_ref().map(|tokens| tokens.now());
+        let places = tokens.iter().flat_map(|tokens| &tokens.fetched).map(|place| place.state());
+        let shown = |state: jwks::State| {
+            let age = state.age.map(|age| age.as_secs());
+            json!({"url": state.url, "keys": state.keys, "ageSecs": age, "trouble": state.trouble})
+        };
+        places.map(shown).collect()
+    }
+}
+
 impl ops::Status for Status {
     fn unready(&self) -> Vec<String> {
         let parts = &self.parts;
@@ -30,6 +44,9 @@ impl ops::Status for Status {
         }
         if parts.registry.clients() >= parts.settings.max_connections {
             reasons.push(format!("full: {} connections", parts.settings.max_connections));
+        }
+        if parts.settings.admission.tokens.as_ref().is_some_and(|tokens| !tokens.now().has_keys()) {
+            reasons.push("no keys for tokens: they have not been fetched yet".to_owned());
         }
         if parts.routes.links() == 0 {
             let why = if parts.routes.was_linked() {
@@ -63,6 +80,12 @@ impl ops::Status for Status {
             "behind": pace.is_behind,
             "windowMs": pace.window.as_millis() as u64,
             "windows": {"ended": counters.windows.get(), "widened": counters.windows_widened.get()},
+            "tls": {
+                "clients": settings.tls.is_some(),
+                "links": settings.link_tls.is_some(),
+                "refused": counters.tls_refused.get(),
+            },
+            "tokenKeys": self.token_keys(),
             "early": {
                 "items": counters.early_items.get(),
                 "bytes": counters.early_bytes.get(),
@@ -89,25 +112,7 @@ impl ops::Status for Status {
             },
             "limits": limits::status(&self.parts),
             "addresses": {"known": known, "uncounted": uncounted},
-            "settings": {
-                "maxConnections": settings.max_connections,
-                "outboxBytes": settings.outbox_bytes_max,
-                "sendBufferBytes": settings.send_buffer_bytes,
-                "mergerBytes": settings.merger_bytes_max,
-                "windowMs": settings.window.as_millis() as u64,
-                "windowMode": match settings.window_mode {
-                    WindowMode::Trailing => "trailing",
-                    WindowMode::Leading => "leading",
-                },
-                "heartbeatMs": settings.heartbeat.as_millis() as u64,
-                "silenceMs": settings.silence_max.as_millis() as u64,
-                "messageMs": settings.message_time_max.as_millis() as u64,
-                "handshakeMs": settings.handshake_time_max.as_millis() as u64,
-                "drainMs": settings.drain.as_millis() as u64,
-                "workers": settings.workers,
-                "deflateLevel": settings.deflate_level,
-                "deflateBytesMin": settings.deflate_bytes_min,
-            },
+            "settings": settings_of(settings),
         })
     }
 
@@ -120,4 +125,27 @@ impl ops::Status for Status {
         counters.merger_bytes.set(pusher.bytes() as i64);
         counters.window_seconds.set(pusher.pace().window.as_secs_f64());
     }
+}
+
+/// What it was told.
+fn settings_of(settings: &Settings) -> Value {
+    json!({
+        "maxConnections": settings.max_connections,
+        "outboxBytes": settings.outbox_bytes_max,
+        "sendBufferBytes": settings.send_buffer_bytes,
+        "mergerBytes": settings.merger_bytes_max,
+        "windowMs": settings.window.as_millis() as u64,
+        "windowMode": match settings.window_mode {
+            WindowMode::Trailing => "trailing",
+            WindowMode::Leading => "leading",
+        },
+        "heartbeatMs": settings.heartbeat.as_millis() as u64,
+        "silenceMs": settings.silence_max.as_millis() as u64,
+        "messageMs": settings.message_time_max.as_millis() as u64,
+        "handshakeMs": settings.handshake_time_max.as_millis() as u64,
+        "drainMs": settings.drain.as_millis() as u64,
+        "workers": settings.workers,
+        "deflateLevel": settings.deflate_level,
+        "deflateBytesMin": settings.deflate_bytes_min,
+    })
 }

@@ -56,6 +56,8 @@ struct Parts {
     inquirer: Inquirer,
     counters: Counters,
     secret: Option<Secret>,
+    /// Links show a certificate; without a secret as well, nobody may announce itself.
+    is_proved_by_certificate: bool,
     keys: Option<Arc<Fresh<Keys>>>,
     limits: Limits,
     edge: Edge,
@@ -81,21 +83,20 @@ impl Api {
         tasks: Tasks,
     ) -> Self {
         let inquirer = Inquirer::new(publisher.clone(), fleet.clone(), settings.answer_time_max);
-        let (secret, keys) = (settings.link_secret.clone(), settings.api_keys.clone());
         let (limits, edge) = (settings.limits.clone(), settings.edge.clone());
         let pace = Pace::new(&limits);
-        let answers = Mutex::default();
         Self(Arc::new(Parts {
             publisher,
             fleet,
             inquirer,
             counters,
-            secret,
-            keys,
+            secret: settings.link_secret.clone(),
+            is_proved_by_certificate: settings.link_tls.as_ref().is_some_and(|tls| tls.shows_certificate),
+            keys: settings.api_keys.clone(),
             limits,
             edge,
             pace,
-            answers,
+            answers: Mutex::default(),
             tasks,
         }))
     }

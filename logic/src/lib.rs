@@ -24,4 +24,4 @@ mod settings;
 pub use keys::{Keys, Scope};
 pub use limits::{CALL_BURST_SECS, Limits, Sizes};
 pub use node::{Ended, Fallen, Node};
-pub use settings::Settings;
+pub use settings::{LinkTls, Settings};

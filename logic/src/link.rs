@@ -8,7 +8,9 @@ pub(crate) mod outbox;
 mod session;
 pub(crate) mod view;
 
+use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,6 +20,8 @@ use common::limits::LINK_WINDOW_BYTES;
 use common::link::secret::Secret;
 use common::shutdown::Shutdown;
 use common::tasks::Tasks;
+use common::tls::{self, Stream};
+use h2::Reason;
 use h2::client::{Connection, SendRequest};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
@@ -26,6 +30,7 @@ use tokio_util::sync::CancellationToken;
 use crate::counters::{self, LinkCounters};
 use crate::fleet::Fleet;
 use crate::publish::Publisher;
+use crate::settings::LinkTls;
 use view::{State, View};
 
 /// To connect, and again to exchange hellos.
@@ -53,6 +58,10 @@ pub(crate) struct Shared {
     pub(crate) publisher: Arc<Publisher>,
     /// What proves that we are logic.
     pub(crate) secret: Option<Secret>,
+    /// How links are opened with TLS; `None`: without.
+    pub(crate) tls: Option<LinkTls>,
+    /// Whether it was said that a link to another machine goes without TLS.
+    pub(crate) warned_plaintext: AtomicBool,
     /// A gateway that says nothing for this long is dead.
     pub(crate) silence_max: Duration,
     /// A gateway that takes nothing for this long while its queue is full is not waited for.
@@ -161,10 +170,17 @@ impl Link {
         }
     }
 
-    async fn connect(&self) -> Result<(SendRequest<Bytes>, Connection<TcpStream, Bytes>), Trouble> {
+    async fn connect(&self) -> Result<(SendRequest<Bytes>, Connection<Stream, Bytes>), Trouble> {
         let lost = |error: &dyn std::fmt::Display| Trouble::Lost(format!("cannot connect: {error}"));
-        let stream = TcpStream::connect(&*self.address).await.map_err(|error| lost(&error))?;
-        stream.set_nodelay(true).map_err(|error| lost(&error))?;
+        let socket = TcpStream::connect(&*self.address).await.map_err(|error| lost(&error))?;
+        socket.set_nodelay(true).map_err(|error| lost(&error))?;
+        let stream = match &self.shared.tls {
+            Some(tls) => self.shake(socket, tls).await?,
+            None => {
+                self.warn_plaintext(&socket);
+                Stream::Plain(socket)
+            }
+        };
         h2::client::Builder::new()
             .initial_window_size(LINK_WINDOW_BYTES)
             .initial_connection_window_size(LINK_WINDOW_BYTES)
@@ -172,6 +188,30 @@ impl Link {
             .handshake(stream)
             .await
             .map_err(|error| lost(&error))
+    }
+
+    async fn shake(&self, socket: TcpStream, tls: &LinkTls) -> Result<Stream, Trouble> {
+        let host = self.address.rsplit_once(':').map_or(&*self.address, |(host, _)| host);
+        let name = tls.name.as_deref().unwrap_or(host);
+        match tls.connector.connect(socket, name).await {
+            Ok(stream) => Ok(Stream::Tls(Box::new(stream))),
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                Err(Trouble::Refused(format!("no TLS as {name:?}: {}", tls::explain(&error))))
+            }
+            Err(error) => Err(Trouble::Lost(format!("the TLS handshake broke: {error}"))),
+        }
+    }
+
+    /// Says once for the node that what it pushes can be read on the way.
+    fn warn_plaintext(&self, socket: &TcpStream) {
+        let is_here = socket.peer_addr().is_ok_and(|peer| peer.ip().is_loopback());
+        if !is_here && !self.shared.warned_plaintext.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                gateway = %self.address,
+                "PLAINTEXT: links to other machines go without TLS; --link-tls-ca here and --link-tls-cert, \
+                 --link-tls-key at the gateways change that"
+            );
+        }
     }
 
     /// Shows and logs why the link is not up; the same trouble again is not news.
@@ -193,10 +233,24 @@ impl Link {
 fn why(broken: Result<(), h2::Error>) -> String {
     match broken {
         Ok(()) => "the gateway closed the connection".to_owned(),
-        Err(error) if error.is_io() => format!("the connection broke: {error}"),
+        Err(error) if error.is_io() || wants_tls(&error) => in_words(&error),
         Err(error) if error.is_remote() => format!("the gateway ended the connection: {error}"),
         Err(error) => format!("the address answers with something that is not our HTTP/2: {error}"),
     }
+}
+
+/// What broke a connection or a stream, for people.
+fn in_words(error: &h2::Error) -> String {
+    match error.get_io() {
+        _ if wants_tls(error) => "the gateway wants TLS on its link port: --link-tls-ca FILE".to_owned(),
+        Some(broken) => format!("the connection broke: {}", tls::explain(broken)),
+        None => error.to_string(),
+    }
+}
+
+/// Said by a gateway whose link port speaks TLS to a node that does not.
+fn wants_tls(error: &h2::Error) -> bool {
+    error.is_remote() && error.reason() == Some(Reason::INADEQUATE_SECURITY)
 }
 
 /// Which run of which gateway has answered.

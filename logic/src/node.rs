@@ -3,9 +3,10 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use common::http1;
+use common::http1::{self, Port};
 use common::ids::Instance;
 use common::metrics::Metrics;
 use common::names::Kind;
@@ -78,6 +79,12 @@ impl Node {
         self.ops_addr
     }
 
+    /// How the API's URL begins: `http`, or `https` with TLS.
+    #[must_use]
+    pub fn scheme(&self) -> &'static str {
+        if self.settings.tls.is_some() { "https" } else { "http" }
+    }
+
     /// What people call the node.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -101,6 +108,8 @@ impl Node {
             name: settings.name.clone(),
             publisher: publisher.clone(),
             secret: settings.link_secret.clone(),
+            tls: settings.link_tls.clone(),
+            warned_plaintext: AtomicBool::new(false),
             silence_max: settings.link_silence_max,
             stalled_after: settings.ack_time_max,
             queue_bytes_max: settings.link_queue_bytes_max,
@@ -126,11 +135,10 @@ impl Node {
         });
         let served = ops::serve(self.ops, metrics, status, tasks.clone(), shutdown.clone());
         tasks.essential("ops", served);
-        if let Some(keys) = &settings.api_keys {
-            tasks.essential("api keys", keys.clone().follow(shutdown.clone()));
-        }
+        follow(&settings, &tasks, &shutdown);
         let api = Api::new(publisher, fleet.clone(), counters, &settings, calls.clone());
-        let served = http1::serve(self.api, api, calls.clone(), shutdown.clone(), settings.connections_max);
+        let port = Port { listener: self.api, tls: settings.tls.clone() };
+        let served = http1::serve(port, api, calls.clone(), shutdown.clone(), settings.connections_max);
         tasks.essential("api", served);
         let fallen = tokio::select! {
             part = tasks.fallen() => Some(part),
@@ -145,6 +153,19 @@ impl Node {
         shutdown.stop();
         let _ = timeout(JOIN_TIME_MAX, async { tokio::join!(tasks.ended(), calls.ended()) }).await;
         Ok(Ended { cut })
+    }
+}
+
+/// Follows the files of keys and certificates.
+fn follow(settings: &Settings, tasks: &Tasks, shutdown: &Shutdown) {
+    if let Some(keys) = &settings.api_keys {
+        tasks.essential("api keys", keys.clone().follow(shutdown.clone()));
+    }
+    if let Some(tls) = &settings.tls {
+        tasks.essential("TLS certificate", tls.clone().follow(shutdown.clone()));
+    }
+    if let Some(tls) = &settings.link_tls {
+        tasks.essential("TLS authorities", tls.connector.clone().follow(shutdown.clone()));
     }
 }
 
@@ -213,6 +234,7 @@ impl Status for Health {
             "upSecs": self.start.elapsed().as_secs(),
             "draining": self.shutdown.is_draining(),
             "ledgerEntries": self.counters.ledger.get(),
+            "tls": {"api": self.settings.tls.is_some(), "links": self.settings.link_tls.is_some()},
             "gateways": gateways::list(&self.fleet),
             "limits": self.counters.limits.status(|place| Limit::ALL[place].figures(&now)),
             "keys": self.counters.keys.status(),

@@ -7,6 +7,7 @@ use std::time::Duration;
 use common::edge::Edge;
 use common::fresh::Fresh;
 use common::link::secret::Secret;
+use common::tls::{Acceptor, Connector};
 
 use crate::keys::Keys;
 use crate::limits::Limits;
@@ -26,6 +27,10 @@ pub struct Settings {
     pub gateway_dns: Vec<String>,
     /// What proves to a gateway that we are logic, and to us that an announcement is a gateway's.
     pub link_secret: Option<Secret>,
+    /// The API is called with TLS; `None`: without.
+    pub tls: Option<Acceptor>,
+    /// Links are opened with TLS; `None`: without.
+    pub link_tls: Option<LinkTls>,
     /// Who may call the API; `None`: anyone.
     pub api_keys: Option<Arc<Fresh<Keys>>>,
     /// How long ending may take: requests in progress, then the queues of the links.
@@ -48,6 +53,17 @@ pub struct Settings {
     pub edge: Edge,
 }
 
+/// How links are opened with TLS.
+#[derive(Debug, Clone)]
+pub struct LinkTls {
+    /// Whom we trust, and what we show.
+    pub connector: Connector,
+    /// The name that the certificate of every gateway is for; `None`: the host of its address.
+    pub name: Option<String>,
+    /// We show a certificate, so a gateway may do without a secret.
+    pub shows_certificate: bool,
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self {
@@ -57,6 +73,8 @@ impl Default for Settings {
             gateways: Vec::new(),
             gateway_dns: Vec::new(),
             link_secret: None,
+            tls: None,
+            link_tls: None,
             api_keys: None,
             drain: Duration::from_secs(30),
             ack_time_max: Duration::from_secs(1),

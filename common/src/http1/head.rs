@@ -2,24 +2,29 @@
 //!
 //! hyper removes `Content-Length` when `Transfer-Encoding` is there too, so a handler cannot see that both
 //! were sent, which is how requests are smuggled (RFC 9112 §11.2). A [`Tap`] on the socket keeps the raw
-//! bytes of the head, and a request with `Transfer-Encoding` is looked up in them.
+//! bytes of the head, and a request with `Transfer-Encoding` is looked up in them; the framing of its body is
+//! followed as it comes.
 
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::{Request, StatusCode, Version, header};
+use http::{Method, Request, StatusCode, Version, header};
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::Instant;
 
+use super::chunks::Chunks;
+use super::fields::{self, Coding};
 use crate::limits::HEAD_BYTES_MAX;
 use crate::problem::Problem;
 
 /// What is kept for the next head: most heads and small bodies fit, so no request allocates.
 const KEPT_BYTES: usize = 2 * 1024;
+
+/// What is kept of a head and what came with it. More comes only in one read with a head, and is not trusted.
+const SEEN_BYTES_MAX: usize = HEAD_BYTES_MAX * 2;
 
 /// The raw bytes from the last answer to the end of the head, as many as a head may have, and where it stands.
 #[derive(Debug)]
@@ -30,6 +35,8 @@ struct Seen {
     bytes: Vec<u8>,
     stage: Stage,
     is_switched: bool,
+    /// The chunks of the body that is being read, if it has chunks.
+    chunks: Option<Chunks>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -54,23 +61,30 @@ pub(super) enum Late {
 impl Default for Tap {
     fn default() -> Self {
         // A new connection owes us a head from its first moment.
-        Self(Mutex::new(Seen { bytes: Vec::new(), stage: Stage::Head(Instant::now()), is_switched: false }))
+        Self(Mutex::new(Seen {
+            bytes: Vec::new(),
+            stage: Stage::Head(Instant::now()),
+            is_switched: false,
+            chunks: None,
+        }))
     }
 }
 
 impl Tap {
-    fn saw(&self, bytes: &[u8]) {
+    /// Notes what was read; false: it is no body that may be read on.
+    fn saw(&self, bytes: &[u8]) -> bool {
         if bytes.is_empty() {
-            return;
+            return true;
         }
         let mut seen = self.0.lock();
         match seen.stage {
-            Stage::Handling => return,
+            Stage::Handling => return seen.chunks.as_mut().is_none_or(|chunks| chunks.follow(bytes)),
             Stage::Idle(_) => seen.stage = Stage::Head(Instant::now()),
             Stage::Head(_) => {}
         }
-        let room = (HEAD_BYTES_MAX * 2).saturating_sub(seen.bytes.len()).min(bytes.len());
+        let room = SEEN_BYTES_MAX.saturating_sub(seen.bytes.len()).min(bytes.len());
         seen.bytes.extend_from_slice(&bytes[..room]);
+        true
     }
 
     fn head_is_complete(&self) {
@@ -89,6 +103,7 @@ impl Tap {
         seen.bytes.shrink_to(KEPT_BYTES);
         seen.is_switched = is_switched;
         seen.stage = Stage::Idle(Instant::now());
+        seen.chunks = None;
     }
 
     /// Ends when a head has taken longer than `head_max`, or the next request does not begin for `idle_max`.
@@ -114,6 +129,9 @@ impl Tap {
     /// hyper found; hyper takes the length away, so it finds one less where there was one.
     fn is_clean_of_content_length(&self, method: &str, fields: usize) -> bool {
         let lower = self.0.lock().bytes.to_ascii_lowercase();
+        if lower.len() >= SEEN_BYTES_MAX {
+            return false;
+        }
         let begins = lower.strip_prefix(method.to_ascii_lowercase().as_bytes());
         let Some(end) = head_end(&lower).filter(|_| begins.is_some_and(|rest| rest.starts_with(b" "))) else {
             return false;
@@ -121,14 +139,28 @@ impl Tap {
         let lines = lower[..end].iter().filter(|byte| **byte == b'\n').count();
         lines == fields && find(&lower[..end], b"\ncontent-length").is_none()
     }
+
+    /// Follows the chunks of the body, of which what has come with the head is looked at now; false: it is no such
+    /// body. To be called where the head is seen whole.
+    fn follow_chunks(&self) -> bool {
+        let seen = &mut *self.0.lock();
+        let begun =
+            head_end(&seen.bytes).map_or(&[][..], |end| &seen.bytes[end + end_length(&seen.bytes, end)..]);
+        seen.chunks.insert(Chunks::default()).follow(begun)
+    }
 }
 
 fn find(text: &[u8], word: &[u8]) -> Option<usize> {
     text.windows(word.len()).position(|window| window == word)
 }
 
+/// Where the empty line that ends a head begins, from the end of the line before it on.
 fn head_end(text: &[u8]) -> Option<usize> {
     find(text, b"\r\n\r\n").or_else(|| find(text, b"\n\n"))
+}
+
+fn end_length(text: &[u8], end: usize) -> usize {
+    if text[end] == b'\r' { 4 } else { 2 }
 }
 
 /// Checks what hyper does not.
@@ -141,55 +173,98 @@ pub(super) fn check<B>(request: &Request<B>, tap: &Tap, headers_max: usize) -> R
         let detail = format!("a request has at most {headers_max} header fields");
         return Err(Problem::new(status, "too_many_headers", detail));
     }
-    let hosts = request.headers().get_all(header::HOST).iter().count();
-    if request.version() == Version::HTTP_11 && hosts == 0 {
-        return bad("host_missing", "an HTTP/1.1 request has a Host header (RFC 9112 section 3.2)");
+    let mut hosts = request.headers().get_all(header::HOST).iter();
+    match (hosts.next(), hosts.next()) {
+        (None, _) if request.version() == Version::HTTP_11 => {
+            return bad("host_missing", "an HTTP/1.1 request has a Host header (RFC 9112 section 3.2)");
+        }
+        (Some(_), Some(_)) => {
+            return bad("host_repeated", "a request has one Host header (RFC 9112 section 3.2)");
+        }
+        (Some(host), None) if !fields::is_host(host) => {
+            return bad("host_invalid", "a Host header is a host and perhaps a port (RFC 9112 section 3.2)");
+        }
+        _ => {}
     }
-    if hosts > 1 {
-        return bad("host_repeated", "a request has one Host header (RFC 9112 section 3.2)");
+    check_target(request)?;
+    if request.headers().contains_key(header::TRANSFER_ENCODING) {
+        check_framing(request, tap)?;
     }
-    let fields = request.headers().len();
-    if request.headers().contains_key(header::TRANSFER_ENCODING)
-        && !tap.is_clean_of_content_length(request.method().as_str(), fields)
-    {
+    Ok(())
+}
+
+/// Checks what a request is for (RFC 9112 §3.2).
+fn check_target<B>(request: &Request<B>) -> Result<(), Problem> {
+    if *request.method() == Method::CONNECT {
+        let detail = "no tunnels are made here";
+        return Err(Problem::new(StatusCode::NOT_IMPLEMENTED, "no_tunnels", detail));
+    }
+    let target = request.uri().path_and_query().map_or("", http::uri::PathAndQuery::as_str);
+    let detail = if target == "*" && *request.method() != Method::OPTIONS {
+        "only OPTIONS asks about all of a server (RFC 9112 section 3.2.4)"
+    } else if request.uri().path().is_empty() {
+        "a target begins with / (RFC 9112 section 3.2)"
+    } else if !target.is_ascii() {
+        "a path and its query are ASCII; other characters are percent-encoded (RFC 3986 section 2)"
+    } else {
+        return Ok(());
+    };
+    Err(Problem::new(StatusCode::BAD_REQUEST, "invalid_target", detail))
+}
+
+/// Checks where the body of a request with `Transfer-Encoding` ends (RFC 9112 §6.1).
+fn check_framing<B>(request: &Request<B>, tap: &Tap) -> Result<(), Problem> {
+    let bad = |code, detail: &str| Err(Problem::new(StatusCode::BAD_REQUEST, code, detail));
+    if !tap.is_clean_of_content_length(request.method().as_str(), request.headers().len()) {
         let detail = "Transfer-Encoding together with Content-Length, or pipelined behind another request: \
                       send one of them, on a connection that waits for its answers (RFC 9112 section 6.1)";
         return bad("ambiguous_length", detail);
     }
-    Ok(())
+    match fields::transfer_coding(request.headers()) {
+        Coding::Chunked if tap.follow_chunks() => Ok(()),
+        Coding::Chunked => bad("invalid_chunk", "a chunk is not as RFC 9112 section 7.1 has it"),
+        Coding::Faulty => bad("transfer_coding_faulty", "a body is chunked once (RFC 9112 section 7)"),
+        Coding::Unknown => {
+            let detail = "chunked is the one transfer coding that is understood here";
+            Err(Problem::new(StatusCode::NOT_IMPLEMENTED, "transfer_coding_unknown", detail))
+        }
+    }
 }
 
 /// A socket with a [`Tap`] on what is read. The head of a 101 is held back: who takes the socket over has more to
 /// say, and one segment is cheaper than two at both ends.
 #[derive(Debug)]
-pub(super) struct Tapped<'a> {
-    stream: TcpStream,
+pub(super) struct Tapped<'a, S> {
+    stream: S,
     tap: &'a Tap,
     held: Vec<u8>,
 }
 
-impl<'a> Tapped<'a> {
-    pub(super) fn new(stream: TcpStream, tap: &'a Tap) -> Self {
+impl<'a, S> Tapped<'a, S> {
+    pub(super) fn new(stream: S, tap: &'a Tap) -> Self {
         Self { stream, tap, held: Vec::new() }
     }
 
     /// The socket, and what was held back.
-    pub(super) fn into_inner(self) -> (TcpStream, Vec<u8>) {
+    pub(super) fn into_inner(self) -> (S, Vec<u8>) {
         (self.stream, self.held)
     }
 }
 
-impl AsyncRead for Tapped<'_> {
+impl<S: AsyncRead + Unpin> AsyncRead for Tapped<'_, S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let before = buf.filled().len();
         let polled = Pin::new(&mut this.stream).poll_read(cx, buf);
-        this.tap.saw(&buf.filled()[before..]);
+        if !this.tap.saw(&buf.filled()[before..]) {
+            let error = io::Error::new(io::ErrorKind::InvalidData, "a chunk is not as RFC 9112 has it");
+            return Poll::Ready(Err(error));
+        }
         polled
     }
 }
 
-impl AsyncWrite for Tapped<'_> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Tapped<'_, S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         if this.tap.is_switched() {
@@ -231,7 +306,7 @@ mod tests {
 
     fn tapped(raw: &str) -> Tap {
         let tap = Tap::default();
-        tap.saw(raw.as_bytes());
+        assert!(tap.saw(raw.as_bytes()));
         tap
     }
 

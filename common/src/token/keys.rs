@@ -44,7 +44,7 @@ impl Key {
             return Self::pem(trimmed).map(|key| vec![key]);
         }
         if trimmed.starts_with('{') {
-            return Self::json(trimmed);
+            return Self::set(trimmed);
         }
         Self::secret(text).map(|key| vec![key])
     }
@@ -80,7 +80,8 @@ impl Key {
         self.algorithm != Algorithm::ES256 || self.key.try_get_as_bytes().is_ok_and(|point| point.len() == 65)
     }
 
-    fn json(text: &str) -> Result<Vec<Self>, String> {
+    /// Reads a set of JSON Web Keys, or one alone.
+    pub(super) fn set(text: &str) -> Result<Vec<Self>, String> {
         let set = match serde_json::from_str::<JwkSet>(text) {
             Ok(set) => set.keys,
             Err(_) => {
@@ -126,6 +127,11 @@ impl Key {
             (Some(id), Some(kid)) => id == kid,
             _ => true,
         }
+    }
+
+    /// Whether anyone may know it.
+    pub(super) fn is_public(&self) -> bool {
+        self.algorithm != Algorithm::HS256
     }
 
     pub(super) fn algorithm(&self) -> Algorithm {

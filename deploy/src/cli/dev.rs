@@ -11,6 +11,7 @@ use clap::builder::BoolishValueParser;
 use super::admission::Admission;
 use super::gateway::Flow;
 use super::node::{self, Common};
+use super::tls::Plaintext;
 use super::values;
 use crate::failure::Failure;
 use crate::{nodes, output, web};
@@ -90,7 +91,8 @@ impl Args {
                 "--heartbeat must be shorter than 60s, or clients are closed before they are pinged",
             ));
         }
-        let admission = self.admission.read(true)?;
+        let outgoing_tls = self.admission.outgoing(&[])?;
+        let admission = self.admission.read(true, outgoing_tls.as_ref())?;
         let mut gateways = Vec::new();
         for number in 1..=self.gateways {
             let mut settings = ::gateway::Settings {
@@ -100,6 +102,7 @@ impl Args {
                 ingress: self.at(Ipv4Addr::LOCALHOST.into(), number, LINK)?,
                 ops: self.at(self.listen_host, number, OPS)?,
                 admission: admission.clone(),
+                outgoing_tls: outgoing_tls.clone(),
                 ..Default::default()
             };
             self.flow.apply(&mut settings);
@@ -142,6 +145,8 @@ impl Args {
                 "anyone who reaches it may push, and clients are believed whoever they say they are",
             );
         }
+        let open = SocketAddr::new(self.listen_host, self.port_base);
+        Plaintext::default().port("all nodes", open, false, "tidegate gateway and logic have TLS").warn();
         let descriptors = nodes::raise_descriptors();
         // One process: its gateways share what the descriptors allow.
         let share = (descriptors.connections() / usize::from(self.gateways)).max(1);

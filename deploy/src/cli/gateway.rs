@@ -10,6 +10,7 @@ use clap::builder::BoolishValueParser;
 use super::admission::Admission;
 use super::limits;
 use super::node::{self, Common};
+use super::tls::{self, Plaintext};
 use super::values;
 use crate::failure::Failure;
 use crate::{nodes, output};
@@ -18,6 +19,7 @@ const EXAMPLES: &str = "Examples:
   tidegate gateway --insecure
   tidegate gateway --listen 0.0.0.0:7200 --ingress 10.0.0.5:7201 --link-secret-file /etc/tidegate/link \\
                    --announce http://10.0.0.2:7100 --advertise wss://gw1.example.com
+  tidegate gateway --listen 0.0.0.0:7200 --tls-cert cert.pem --tls-key key.pem --token-key-file token.key …
 
 A logic node finds a gateway by its own list (--gateway), by DNS (--gateway-dns), or because the gateway announces itself.";
 
@@ -55,6 +57,10 @@ pub(crate) struct Args {
     #[arg(long, env = "TIDEGATE_MAX_CONNECTIONS", hide_env_values = true, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     max_connections: Option<u32>,
     #[command(flatten)]
+    tls: tls::Outside,
+    #[command(flatten)]
+    ingress_tls: tls::Ingress,
+    #[command(flatten)]
     admission: Admission,
     #[command(flatten)]
     limits: limits::Gateway,
@@ -83,6 +89,11 @@ pub(crate) struct Args {
     /// Threads that write [default: one for each core]
     #[arg(long, env = "TIDEGATE_WORKERS", hide_env_values = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     workers: Option<u16>,
+    /// Serve /echo too, which sends back what it hears: for conformance suites, and nothing that strangers should reach
+    #[arg(long, env = "TIDEGATE_ECHO", hide = true, hide_env_values = true, num_args = 0..=1, require_equals = true,
+          default_value = "false", default_missing_value = "true", hide_default_value = true,
+          hide_possible_values = true, value_name = "BOOL", value_parser = BoolishValueParser::new())]
+    echo: bool,
     #[command(flatten)]
     common: Common,
 }
@@ -157,17 +168,18 @@ impl Args {
     /// What cannot be (78).
     pub(super) fn settings(&self) -> Result<::gateway::Settings, Failure> {
         let link_secret = node::secret(self.link_secret_file.as_deref())?;
-        if link_secret.is_none() && !self.insecure {
+        if link_secret.is_none() && !self.ingress_tls.wants_certificates() && !self.insecure {
             return Err(Failure::config(
                 "a gateway without a link secret would let anyone push to its clients, so it does not start.\n\
                  Give it --link-secret-file FILE (the same secret as the logic nodes'; make one with: openssl rand -hex 32 > FILE),\n\
-                 or --insecure on a network that you trust",
+                 or --link-tls-client-ca FILE, so that they prove themselves with certificates, or --insecure on a network that you trust",
             ));
         }
         if !self.admission.has_keys() && !self.insecure {
             return Err(Failure::config(
                 "a gateway without keys for tokens cannot know who its clients are, so it does not start.\n\
-                 Give it --token-key-file FILE (a public key, JSON Web Keys, or a secret; tidegate token --help),\n\
+                 Give it --token-key-file FILE (a public key, JSON Web Keys, or a secret; tidegate token --help)\n\
+                 or --token-jwks-url URL,\n\
                  or --insecure, which believes what clients say of themselves",
             ));
         }
@@ -176,6 +188,7 @@ impl Args {
                 "--silence must be longer than --heartbeat, or clients are closed before they are pinged",
             ));
         }
+        let outgoing_tls = self.admission.outgoing(&self.announce)?;
         let mut settings = ::gateway::Settings {
             name: self.name.clone().unwrap_or_else(|| node::default_name("gateway", self.listen.port())),
             listen: self.listen,
@@ -184,15 +197,19 @@ impl Args {
             advertise: self.advertise.clone(),
             announce: self.announce.clone(),
             link_secret,
-            admission: self.admission.read(self.insecure)?,
             limits: self.limits.limits(),
             edge: self.edge.edge()?,
+            tls: self.tls.read()?,
+            link_tls: self.ingress_tls.read()?,
+            admission: self.admission.read(self.insecure, outgoing_tls.as_ref())?,
+            outgoing_tls,
             outbox_bytes_max: self.outbox,
             merger_bytes_max: self.merger_bytes,
             send_buffer_bytes: self.send_buffer,
             silence_max: self.silence,
             message_time_max: self.message_time,
             handshake_time_max: self.handshake,
+            echo: self.echo,
             ..Default::default()
         };
         self.flow.apply(&mut settings);
@@ -205,6 +222,32 @@ impl Args {
         Ok(settings)
     }
 
+    /// Says where others could read along.
+    fn warn_plaintext(&self, settings: &::gateway::Settings) {
+        let has_tls = (settings.tls.is_some(), settings.link_tls.is_some());
+        let flags = "--tls-cert and --tls-key, unless a proxy before it speaks TLS";
+        let ports = Plaintext::default().port("clients", self.listen, has_tls.0, flags).port(
+            "links",
+            self.ingress,
+            has_tls.1,
+            "--link-tls-cert and --link-tls-key",
+        );
+        self.announce.iter().fold(ports, |found, url| found.call("announcing to", url)).warn();
+    }
+
+    /// Says what --insecure opens.
+    fn warn_insecure(&self, settings: &::gateway::Settings) {
+        let is_proved = settings.link_secret.is_some() || self.ingress_tls.wants_certificates();
+        match (is_proved, self.admission.has_keys()) {
+            (false, false) => node::warn_insecure(
+                "anyone may drive this gateway, and its clients are believed whoever they say they are",
+            ),
+            (true, false) => node::warn_insecure("clients are believed whoever they say they are"),
+            (false, true) => node::warn_insecure("anyone may drive this gateway"),
+            (true, true) => tracing::warn!("--insecure opens nothing: links are proved, and there are keys"),
+        }
+    }
+
     /// Runs the gateway to its end.
     ///
     /// # Errors
@@ -214,14 +257,13 @@ impl Args {
         self.common.start_logging()?;
         self.common.watch_stdin()?;
         if self.insecure {
-            match (settings.link_secret.is_some(), self.admission.has_keys()) {
-                (false, false) => node::warn_insecure(
-                    "anyone may drive this gateway, and its clients are believed whoever they say they are",
-                ),
-                (true, false) => node::warn_insecure("clients are believed whoever they say they are"),
-                (false, true) => node::warn_insecure("anyone may drive this gateway"),
-                (true, true) => tracing::warn!("--insecure opens nothing: there are a link secret and keys"),
-            }
+            self.warn_insecure(&settings);
+        }
+        self.warn_plaintext(&settings);
+        if settings.echo {
+            tracing::warn!(
+                "--echo: /echo sends back what it hears, up to 16 MiB a message; for conformance suites only"
+            );
         }
         let descriptors = nodes::raise_descriptors();
         let fit = descriptors.connections();
@@ -241,9 +283,10 @@ async fn serve(settings: ::gateway::Settings, descriptors: u64) -> Result<(), Fa
     let connections = settings.max_connections;
     let bound = ::gateway::Node::bind(settings).await.map_err(|error| nodes::not_bound(&error, &flags))?;
     let text = format!(
-        "gateway {}\n  clients      ws://{}/ws\n  link         {}\n  ops          http://{}/statusz\n  \
+        "gateway {}\n  clients      {}://{}/ws\n  link         {}\n  ops          http://{}/statusz\n  \
          descriptors  {descriptors}: up to {connections} clients",
         bound.name(),
+        bound.scheme(),
         bound.clients_addr(),
         bound.ingress_addr(),
         bound.ops_addr(),

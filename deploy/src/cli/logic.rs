@@ -11,6 +11,7 @@ use common::fresh::Fresh;
 
 use super::limits;
 use super::node::{self, Common};
+use super::tls::{self, Plaintext};
 use super::values;
 use crate::failure::Failure;
 use crate::{nodes, output};
@@ -72,6 +73,10 @@ pub(crate) struct Args {
     #[command(flatten)]
     edge: limits::Edge,
     #[command(flatten)]
+    tls: tls::Outside,
+    #[command(flatten)]
+    links: tls::Links,
+    #[command(flatten)]
     common: Common,
 }
 
@@ -103,10 +108,12 @@ impl Args {
                  Give it --api-key-file FILE (make a key with: openssl rand -hex 32 > FILE), or --insecure on a network that you trust",
             ));
         }
-        if link_secret.is_none() && !self.insecure {
+        let link_tls = self.links.read()?;
+        let shows_certificate = link_tls.as_ref().is_some_and(|tls| tls.shows_certificate);
+        if link_secret.is_none() && !shows_certificate && !self.insecure {
             return Err(Failure::config(
                 "a logic node without a link secret cannot prove to gateways that it may drive them, so it does not start.\n\
-                 Give it --link-secret-file FILE, the same as the gateways', or --insecure on a network that you trust",
+                 Give it --link-secret-file FILE, the same as the gateways', or a certificate (--link-tls-cert), or --insecure on a network that you trust",
             ));
         }
         // The one engine there is has no settings.
@@ -118,6 +125,8 @@ impl Args {
             gateways: self.gateway.clone(),
             gateway_dns: self.gateway_dns.clone(),
             link_secret,
+            tls: self.tls.read()?,
+            link_tls,
             api_keys,
             drain: self.drain,
             edge: self.edge.edge()?,
@@ -162,7 +171,8 @@ impl Args {
         self.common.start_logging()?;
         self.common.watch_stdin()?;
         if self.insecure {
-            match (settings.api_keys.is_some(), settings.link_secret.is_some()) {
+            let shows_certificate = settings.link_tls.as_ref().is_some_and(|tls| tls.shows_certificate);
+            match (settings.api_keys.is_some(), settings.link_secret.is_some() || shows_certificate) {
                 (false, true) => node::warn_insecure("anyone may push through its API"),
                 (false, false) => node::warn_insecure(
                     "anyone may push through its API, and it proves nothing to its gateways",
@@ -171,6 +181,8 @@ impl Args {
                 (true, true) => tracing::warn!("--insecure opens nothing: there are keys and a link secret"),
             }
         }
+        let flags = "--tls-cert and --tls-key, unless a proxy before it speaks TLS";
+        Plaintext::default().port("the API", self.listen, settings.tls.is_some(), flags).warn();
         let descriptors = nodes::raise_descriptors();
         nodes::on_runtime(Box::pin(serve(settings, descriptors.limit)))
     }
@@ -185,9 +197,10 @@ async fn serve(settings: ::logic::Settings, descriptors: u64) -> Result<(), Fail
     };
     let bound = ::logic::Node::bind(settings).await.map_err(|error| nodes::not_bound(&error, &flags))?;
     let text = format!(
-        "logic {}\n  API          http://{}/\n  ops          http://{}/statusz\n  gateways     {known}\n  \
+        "logic {}\n  API          {}://{}/\n  ops          http://{}/statusz\n  gateways     {known}\n  \
          descriptors  {descriptors}",
         bound.name(),
+        bound.scheme(),
         bound.api_addr(),
         bound.ops_addr(),
     );

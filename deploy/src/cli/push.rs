@@ -71,6 +71,9 @@ pub(crate) struct Args {
     /// A logic node
     #[arg(long, env = "TIDEGATE_URL", hide_env_values = true, default_value = "http://127.0.0.1:7100")]
     url: String,
+    /// File with the authority to trust for https:// [default: those that this machine trusts]
+    #[arg(long, env = "TIDEGATE_TLS_CA", hide_env_values = true, value_name = "FILE")]
+    tls_ca: Option<PathBuf>,
 }
 
 /// To whom: exactly one of these.
@@ -203,8 +206,7 @@ impl Args {
     }
 
     async fn send(&self, body: Vec<u8>) -> Result<(), Failure> {
-        let (_, address) =
-            web::authority(&self.url, "http", 80).map_err(|why| Failure::usage(format!("--url {why}")))?;
+        let node = web::Node::parse(&self.url, "http", self.tls_ca.as_deref())?;
         let path = if self.dry_run { "/v1/push?dryRun=true" } else { "/v1/push" };
         let mut request = Request::builder()
             .method(Method::POST)
@@ -220,7 +222,7 @@ impl Args {
             .body(Full::new(Bytes::from(body)))
             .map_err(|error| Failure::usage(format!("--idempotency-key or key: {error}")))?;
         let time_max = if self.wait == Wait::Written { WRITTEN_TIME_MAX } else { ANSWER_TIME_MAX };
-        let (status, answer) = web::call(&address, request, time_max).await.map_err(|no_answer| {
+        let (status, answer) = node.call(request, time_max).await.map_err(|no_answer| {
             Failure::unavailable(format!("push: {no_answer}. Is a logic node there? --url says where"))
         })?;
         if status.is_success() {

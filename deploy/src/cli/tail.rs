@@ -3,12 +3,13 @@
 mod print;
 
 use std::num::NonZeroU64;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use common::backoff::Backoff;
 use common::client::{Hello, Incoming};
+use common::tls::Stream;
 use futures_util::{SinkExt, StreamExt};
-use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
@@ -56,6 +57,9 @@ pub(crate) struct Args {
     /// A gateway
     #[arg(long, default_value = "ws://127.0.0.1:7200")]
     url: String,
+    /// File with the authority to trust for wss:// [default: those that this machine trusts]
+    #[arg(long, env = "TIDEGATE_TLS_CA", hide_env_values = true, value_name = "FILE")]
+    tls_ca: Option<PathBuf>,
     /// Show frames too: how many items and bytes each carried
     #[arg(long)]
     frames: bool,
@@ -72,7 +76,7 @@ enum Over {
     Lost { why: String, after: Duration },
 }
 
-type Socket = WebSocketStream<TcpStream>;
+type Socket = WebSocketStream<Stream>;
 
 impl Args {
     /// Prints items until it is enough.
@@ -84,15 +88,16 @@ impl Args {
     }
 
     async fn follow(&self) -> Result<(), Failure> {
-        let (uri, address) =
-            web::authority(&self.url, "ws", 80).map_err(|why| Failure::usage(format!("--url {why}")))?;
-        let url = format!("ws://{address}{}", self.path(&uri));
+        let node = web::Node::parse(&self.url, "ws", self.tls_ca.as_deref())?;
+        let address = node.origin.address();
+        let scheme = if node.origin.is_tls { "wss" } else { "ws" };
+        let url = format!("{scheme}://{address}{}", self.path(&node.uri));
         let mut printer = Printer::new(self.frames, self.count);
         let mut random = fastrand::Rng::new();
         let mut backoff = Backoff::new(AGAIN_FIRST, AGAIN_MOST);
         let mut was_connected = false;
         loop {
-            let (why, after) = match open(&url, &address, self.token.as_deref()).await {
+            let (why, after) = match open(&url, &node, self.token.as_deref()).await {
                 Ok(mut socket) => match listen(&mut socket, &address, &mut printer).await? {
                     (Over::Enough, _) => return leave(socket).await,
                     (Over::Lost { why, after }, greeted) => {
@@ -131,14 +136,15 @@ impl Args {
 }
 
 /// Connects and shakes hands.
-async fn open(url: &str, address: &str, token: Option<&str>) -> Result<Socket, Failure> {
+async fn open(url: &str, node: &web::Node, token: Option<&str>) -> Result<Socket, Failure> {
+    let address = &node.origin;
     let bad = |what: &str| Failure::usage(format!("--{what} cannot stand in a request"));
     let mut request = url.into_client_request().map_err(|_| bad("url"))?;
     if let Some(token) = token {
         let value = format!("Bearer {}", token.trim()).parse().map_err(|_| bad("token"))?;
         request.headers_mut().insert(http::header::AUTHORIZATION, value);
     }
-    let stream = web::connect(address).await.map_err(|no_answer| {
+    let stream = node.connect().await.map_err(|no_answer| {
         Failure::unavailable(format!("{no_answer}. Is a gateway there? --url says where"))
     })?;
     let config = WebSocketConfig::default()

@@ -7,6 +7,7 @@ use std::time::Duration;
 use common::edge::Cidr;
 use common::limits::{CLIENT_MESSAGE_BYTES_MAX, DATA_BYTES_MAX, HEAD_BYTES_MAX};
 use common::patterns::Pattern;
+use common::tls::Origin;
 
 const fn secs(secs: u64) -> Duration {
     Duration::from_secs(secs)
@@ -122,9 +123,35 @@ pub(super) fn host_port(text: &str) -> Result<String, String> {
     }
 }
 
-/// The URL of a logic node: `http://host:port`.
+/// The URL of a logic node: `http://host:port` or `https://host:port`.
 pub(super) fn logic_url(text: &str) -> Result<String, String> {
-    origin(text, &["http"], "http://10.0.0.5:7100")
+    origin(text, &["http", "https"], "https://10.0.0.5:7100 or http://10.0.0.5:7100")
+}
+
+/// A name that a certificate may be for.
+pub(super) fn server_name(text: &str) -> Result<String, String> {
+    let is_one = text.parse::<IpAddr>().is_ok() || (!text.is_empty() && text.bytes().all(is_of_a_name));
+    if is_one { Ok(text.to_owned()) } else { Err("it must be a name, such as gateway.internal".to_owned()) }
+}
+
+fn is_of_a_name(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_')
+}
+
+/// A URL where JSON Web Keys are: over TLS, or on this machine. Whoever can change what comes from there can sign any
+/// token.
+pub(super) fn keys_url(text: &str) -> Result<String, String> {
+    let (_, origin) = Origin::parse(text, "http")?;
+    if origin.is_tls || origin.is_loopback() {
+        Ok(text.to_owned())
+    } else {
+        Err("keys come over https://, or from this machine".to_owned())
+    }
+}
+
+/// How often something is fetched.
+pub(super) fn every(text: &str) -> Result<Duration, String> {
+    within(text, secs(1)..=secs(24 * 3600))
 }
 
 /// The URL under which clients reach a gateway: `ws://` or `wss://`.
@@ -169,6 +196,8 @@ mod tests {
         assert_eq!(listen("localhost:1"), Ok(SocketAddr::from(([127, 0, 0, 1], 1))));
         assert_eq!(client_url("wss://a.b/").as_deref(), Ok("wss://a.b"));
         assert_eq!(host_port("[::1]:7201").as_deref(), Ok("[::1]:7201"));
+        assert!(logic_url("https://a:1").is_ok() && server_name("gw.internal").is_ok());
+        assert!(keys_url("https://a/keys.json").is_ok() && keys_url("http://127.0.0.1:8/k").is_ok());
     }
 
     #[test]
@@ -192,6 +221,9 @@ mod tests {
             (host_port("gw:0").unwrap_err(), "host:port"),
             (logic_url("10.0.0.5:7100").unwrap_err(), "http://"),
             (logic_url("http://a:1/v1").unwrap_err(), "without a path"),
+            (keys_url("http://a/keys.json").unwrap_err(), "https://"),
+            (keys_url("ftp://a/keys.json").unwrap_err(), "must begin with"),
+            (server_name("a b").unwrap_err(), "must be a name"),
             (client_url("http://a").unwrap_err(), "wss://"),
             (name("").unwrap_err(), "is empty"),
         ];

@@ -1,6 +1,8 @@
 //! Tests of the whole: the built program, as people and scripts use it.
 #![allow(clippy::unwrap_used, reason = "what fails here fails a test, and says where")]
 
+#[path = "../../../common/tests/support/authority.rs"]
+mod authority;
 mod cli;
 mod cluster;
 mod dev;
@@ -12,4 +14,5 @@ mod overload;
 mod process;
 mod secured;
 mod strangers;
+mod tls;
 mod whole;

@@ -112,9 +112,12 @@ impl Queue {
         self.frames.push_back(frame);
     }
 
-    /// Puts the hello before all that has gathered.
+    /// Puts the hello, if it is one, before all that has gathered.
     pub(super) fn greet(&mut self, hello: Bytes) {
         self.greeting = false;
+        if hello.is_empty() {
+            return;
+        }
         self.bytes += hello.len() + FRAME_OVERHEAD;
         self.frames.insert(usize::from(self.torn), Queued { bytes: hello, tally: None });
     }

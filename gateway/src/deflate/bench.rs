@@ -50,7 +50,7 @@ pub fn similar(items: u64) -> Bytes {
 pub fn shrink(plain: &Bytes, level: u32, window_bits: u8) -> Shrunk {
     let mut state = State::new(Compression::new(level), window_bits);
     let payload = frame::payload(plain);
-    let packed = state.deflate(payload).map_or(plain.len(), |packed| frame::deflated(packed).len());
+    let packed = state.deflate(payload).map_or(plain.len(), |packed| frame::deflated(plain, packed).len());
     let mut took = Duration::MAX;
     let began = Instant::now();
     // The best of several rounds: what else the machine did is not ours.

@@ -57,13 +57,13 @@ impl Compressor {
         frame::payload(plain).len() >= least
     }
 
-    /// The compressed twin of a text frame of ours; `None` if it is not smaller.
+    /// The compressed twin of a frame of ours; `None` if it is not smaller.
     pub(crate) fn compress(&self, plain: &Bytes, window: Window) -> Option<Bytes> {
         let began = Instant::now();
         let idle = &self.idle[window as usize];
         let state = idle.lock().pop();
         let mut state = state.unwrap_or_else(|| State::new(self.level, window.bits()));
-        let twin = state.deflate(frame::payload(plain)).map(frame::deflated);
+        let twin = state.deflate(frame::payload(plain)).map(|packed| frame::deflated(plain, packed));
         idle.lock().push(state);
         let counters = &self.counters.deflate;
         counters.frames.inc();

@@ -11,7 +11,6 @@
 use std::borrow::Cow;
 use std::io::Cursor;
 
-use common::limits::CLIENT_MESSAGE_BYTES_MAX;
 use tokio_tungstenite::tungstenite::protocol::frame::FrameHeader;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{CloseCode, Control, Data, OpCode};
 
@@ -48,12 +47,21 @@ impl Message<'_> {
 /// Why a client cannot be heard any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// A message longer than [`CLIENT_MESSAGE_BYTES_MAX`]; 1009.
+    /// A message longer than [`Terms::bytes_max`]; 1009.
     TooBig,
     /// Text that is not UTF-8; 1007.
     NotUtf8,
     /// Against RFC 6455, in which way; 1002.
     Protocol(&'static str),
+}
+
+/// What a client may send.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Terms {
+    /// permessage-deflate was agreed on, so messages may be compressed.
+    pub(crate) deflate: bool,
+    /// Bytes of the longest message, inflated.
+    pub(crate) bytes_max: usize,
 }
 
 /// The incoming side of one client.
@@ -109,22 +117,20 @@ impl From<deflate::Fault> for Fault {
 
 impl Reader {
     /// The next message in `bytes`, which are taken from the front as they are used; `None`: all are used.
-    ///
-    /// `deflate`: permessage-deflate was agreed on, so messages may be compressed.
     pub(crate) fn next<'a>(
         &mut self,
         bytes: &mut &'a mut [u8],
-        deflate: bool,
+        terms: Terms,
     ) -> Result<Option<Message<'a>>, Fault> {
         loop {
             let open = match self.begun.as_mut().and_then(|begun| begun.frame.take()) {
                 Some(open) => open,
-                None => match self.open(bytes, deflate)? {
+                None => match self.open(bytes, terms)? {
                     Some(open) => open,
                     None => return Ok(None),
                 },
             };
-            if let Some(message) = self.payload(open, bytes)? {
+            if let Some(message) = self.payload(open, bytes, terms)? {
                 self.forget();
                 return Ok(Some(message));
             }
@@ -177,7 +183,7 @@ impl Reader {
     }
 
     /// Reads the header of a frame; `None`: it is not whole yet.
-    fn open(&mut self, bytes: &mut &mut [u8], deflate: bool) -> Result<Option<Open>, Fault> {
+    fn open(&mut self, bytes: &mut &mut [u8], terms: Terms) -> Result<Option<Open>, Fault> {
         let before = self.begun.as_ref().map_or(0, |begun| begun.head.len());
         let mut head = [0; HEADER_BYTES_MAX];
         if let Some(begun) = &self.begun {
@@ -198,15 +204,15 @@ impl Reader {
         if let Some(begun) = &mut self.begun {
             begun.head = Vec::new();
         }
-        self.check(&header, length, deflate).map(Some)
+        self.check(&header, length, terms).map(Some)
     }
 
     /// Whether a frame may come now, and be so long.
-    fn check(&self, header: &FrameHeader, length: u64, deflate: bool) -> Result<Open, Fault> {
+    fn check(&self, header: &FrameHeader, length: u64, terms: Terms) -> Result<Open, Fault> {
         let message = self.begun.as_ref().and_then(|begun| begun.message.as_ref());
         // RFC 7692 §6.1: the first frame of a message says that the message is compressed.
         let is_deflated =
-            header.rsv1 && deflate && matches!(header.opcode, OpCode::Data(Data::Text | Data::Binary));
+            header.rsv1 && terms.deflate && matches!(header.opcode, OpCode::Data(Data::Text | Data::Binary));
         if header.rsv1 != is_deflated || header.rsv2 || header.rsv3 {
             return Err(Fault::Protocol("a reserved bit is set"));
         }
@@ -229,8 +235,8 @@ impl Reader {
             _ => {}
         }
         let most = match is_deflated || message.is_some_and(|message| message.is_deflated) {
-            true => deflate::compressed_bytes_max(CLIENT_MESSAGE_BYTES_MAX),
-            false => CLIENT_MESSAGE_BYTES_MAX,
+            true => deflate::compressed_bytes_max(terms.bytes_max),
+            false => terms.bytes_max,
         };
         let most = most - message.map_or(0, |message| message.payload.len());
         let left = usize::try_from(length).ok().filter(|left| *left <= most).ok_or(Fault::TooBig)?;
@@ -242,6 +248,7 @@ impl Reader {
         &mut self,
         mut open: Open,
         bytes: &mut &'a mut [u8],
+        terms: Terms,
     ) -> Result<Option<Message<'a>>, Fault> {
         let some = open.left.min(bytes.len());
         let piece = take(bytes, some);
@@ -268,7 +275,7 @@ impl Reader {
                 let (is_text, is_deflated) = (data == Data::Text, open.is_deflated);
                 if whole && !kept {
                     return if is_deflated {
-                        inflated(is_text, piece).map(Some)
+                        inflated(is_text, piece, terms.bytes_max).map(Some)
                     } else {
                         text_or_binary(is_text, piece).map(Some)
                     };
@@ -278,7 +285,7 @@ impl Reader {
                 message.append(piece)?;
                 if whole {
                     let message = self.begun().message.take();
-                    return message.map(Fragments::complete).transpose();
+                    return message.map(|message| message.complete(terms.bytes_max)).transpose();
                 }
             }
         }
@@ -303,9 +310,9 @@ impl Fragments {
         Ok(())
     }
 
-    fn complete(self) -> Result<Message<'static>, Fault> {
+    fn complete(self, bytes_max: usize) -> Result<Message<'static>, Fault> {
         if self.is_deflated {
-            inflated(self.is_text, &self.payload)
+            inflated(self.is_text, &self.payload, bytes_max)
         } else {
             owned(self.is_text, self.payload)
         }
@@ -322,8 +329,8 @@ fn owned(is_text: bool, payload: Vec<u8>) -> Result<Message<'static>, Fault> {
 }
 
 /// A compressed message.
-fn inflated(is_text: bool, payload: &[u8]) -> Result<Message<'static>, Fault> {
-    owned(is_text, deflate::inflate(payload, CLIENT_MESSAGE_BYTES_MAX)?)
+fn inflated(is_text: bool, payload: &[u8], bytes_max: usize) -> Result<Message<'static>, Fault> {
+    owned(is_text, deflate::inflate(payload, bytes_max)?)
 }
 
 /// Takes so many bytes from the front.

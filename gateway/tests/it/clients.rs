@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use serde_json::Value;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
@@ -13,8 +13,8 @@ use tokio_tungstenite::tungstenite::Message;
 /// Nothing that a test waits for takes longer.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
-pub(crate) struct Client {
-    pub(crate) socket: WebSocketStream<TcpStream>,
+pub(crate) struct Client<S = TcpStream> {
+    pub(crate) socket: WebSocketStream<S>,
     pub(crate) hello: Value,
 }
 
@@ -62,7 +62,7 @@ pub(crate) async fn status_line(stream: &mut TcpStream, bytes: &[u8]) -> String 
     String::from_utf8(line).unwrap()
 }
 
-impl Client {
+impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     pub(crate) fn id(&self) -> common::ids::ClientId {
         self.hello["data"]["clientId"].as_str().unwrap().parse().unwrap()
     }

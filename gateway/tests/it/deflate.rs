@@ -19,18 +19,23 @@ const PLAIN_TEXT: u8 = 0x81;
 const COMPRESSED_TEXT: u8 = 0xc1;
 
 /// A client that can be sent compressed frames, byte by byte.
-struct Deflating {
+pub(crate) struct Deflating {
     stream: TcpStream,
     unread: Vec<u8>,
     /// The answer's `Sec-WebSocket-Extensions`.
-    agreed: Option<String>,
+    pub(crate) agreed: Option<String>,
 }
 
 /// Connects with this offer.
 async fn offer(address: SocketAddr, query: &str, offer: &str) -> Deflating {
+    offers(address, query, &[offer]).await
+}
+
+/// Connects with these offers, a line each.
+pub(crate) async fn offers(address: SocketAddr, query: &str, offers: &[&str]) -> Deflating {
     let mut stream = TcpStream::connect(address).await.unwrap();
-    let head =
-        handshake(query).replace("\r\n\r\n", &format!("\r\nSec-WebSocket-Extensions: {offer}\r\n\r\n"));
+    let lines: String = offers.iter().map(|offer| format!("\r\nSec-WebSocket-Extensions: {offer}")).collect();
+    let head = handshake(query).replace("\r\n\r\n", &format!("{lines}\r\n\r\n"));
     stream.write_all(head.as_bytes()).await.unwrap();
     let mut client = Deflating { stream, unread: Vec::new(), agreed: None };
     let end = loop {
@@ -86,7 +91,7 @@ impl Deflating {
     }
 
     /// The next text, with the first byte of its frame.
-    async fn next_text(&mut self) -> (u8, String) {
+    pub(crate) async fn next_text(&mut self) -> (u8, String) {
         loop {
             match self.next_frame().await {
                 (0x89 | 0x8a, _) => {}
@@ -107,7 +112,7 @@ impl Deflating {
         push["items"].as_array().unwrap().iter().map(|item| item["data"].clone()).collect()
     }
 
-    async fn closed(&mut self) -> u16 {
+    pub(crate) async fn closed(&mut self) -> u16 {
         loop {
             if let (0x88, payload) = self.next_frame().await {
                 return u16::from_be_bytes([payload[0], payload[1]]);
@@ -116,7 +121,7 @@ impl Deflating {
     }
 
     /// Sends frames; the gateway may have had enough before it has read them all.
-    async fn say(&mut self, bytes: &[u8]) {
+    pub(crate) async fn say(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).await.ok();
     }
 }

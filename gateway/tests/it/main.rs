@@ -3,17 +3,24 @@
 // In a test a panic is the report, and memory is not the question.
 #![allow(clippy::unwrap_used, clippy::large_futures)]
 
+#[path = "../../../common/tests/support/authority.rs"]
+mod authority;
 mod bad_frames;
 mod bad_handshakes;
 mod bad_links;
 mod clients;
 mod deflate;
+mod echo;
 mod edge;
+mod h2_requirements;
+mod handshake_matrix;
 mod limits;
 mod logic;
+mod negotiation_matrix;
 mod node;
 mod pushes;
 mod questions;
 mod sessions;
+mod tls;
 mod tokens;
 mod windows;

@@ -32,6 +32,11 @@ pub(super) async fn announce(
             return Err(problem);
         }
     }
+    if parts.secret.is_none() && parts.is_proved_by_certificate {
+        let detail = "announcing needs a link secret, and this node has none: its links are proved by certificates; \
+                      give both nodes --link-secret-file, or name the gateway with --gateway or --gateway-dns";
+        return Err(Problem::new(StatusCode::FORBIDDEN, "no_link_secret", detail));
+    }
     media_type(head, &["application/json"])?;
     let body = http1::body_within(body, BODY_BYTES_MAX, parts.limits.body_time_max).await?;
     let said: Announcement = serde_json::from_slice(&body)

@@ -147,13 +147,13 @@ fn printable(text: &[u8]) -> String {
 }
 
 pub(super) fn lost(error: h2::Error) -> Trouble {
-    Trouble::Lost(error.to_string())
+    Trouble::Lost(super::in_words(&error))
 }
 
 pub(super) fn stream_lost(lost: stream::Lost) -> Trouble {
     match lost {
         stream::Lost::Garbage(garbage) => Trouble::Refused(garbage.to_string()),
-        stream::Lost::Broken(error) => Trouble::Lost(format!("the connection broke: {error}")),
+        stream::Lost::Broken(error) => Trouble::Lost(super::in_words(&error)),
         stream::Lost::Ended => Trouble::Lost("the gateway ended the link".into()),
     }
 }

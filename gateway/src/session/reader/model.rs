@@ -2,6 +2,7 @@
 
 use std::io::{self, Read, Write};
 
+use common::limits::CLIENT_MESSAGE_BYTES_MAX;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig, WebSocketContext};
@@ -26,6 +27,10 @@ fn owned(message: Message<'_>) -> Message<'static> {
     }
 }
 
+fn terms(deflate: bool) -> Terms {
+    Terms { deflate, bytes_max: CLIENT_MESSAGE_BYTES_MAX }
+}
+
 /// Our story of bytes that come in pieces of these lengths, over and over.
 fn ours(bytes: &[u8], pieces: &[usize]) -> Story {
     heard(bytes, pieces, false)
@@ -44,7 +49,7 @@ fn heard(bytes: &[u8], pieces: &[usize], deflate: bool) -> Story {
         let mut piece = piece.to_vec();
         let mut piece = &mut piece[..];
         loop {
-            match reader.next(&mut piece, deflate) {
+            match reader.next(&mut piece, terms(deflate)) {
                 Ok(None) => break,
                 Ok(Some(message)) => {
                     let is_close = matches!(message, Message::Close(_));
@@ -267,7 +272,7 @@ fn bad_text_is_refused_before_its_frame_ends() {
     let whole = frame(0x81, [1, 2, 3, 4], true, &[b"abc\xff".as_slice(), &[b'x'; 100]].concat());
     let mut reader = Reader::default();
     let mut begun = whole[..6 + 10].to_vec();
-    assert_eq!(reader.next(&mut &mut begun[..], false), Err(Fault::NotUtf8));
+    assert_eq!(reader.next(&mut &mut begun[..], terms(false)), Err(Fault::NotUtf8));
 }
 
 #[test]
@@ -276,7 +281,7 @@ fn an_idle_reader_holds_nothing() {
     for piece in [frame(0x81, [9; 4], true, b"hello"), frame(0x89, [9; 4], true, b"")].concat().chunks(1) {
         let mut piece = piece.to_vec();
         let mut piece = &mut piece[..];
-        while reader.next(&mut piece, false).unwrap().is_some() {}
+        while reader.next(&mut piece, terms(false)).unwrap().is_some() {}
     }
     assert!(reader.begun.is_none());
     reader.keep(b"rest");
@@ -297,6 +302,6 @@ fn a_reserved_bit_belongs_to_the_first_frame_of_a_message() {
     ] {
         let fault = Fault::Protocol("a reserved bit is set");
         let mut bytes = bytes;
-        assert_eq!(Reader::default().next(&mut &mut bytes[..], true), Err(fault), "{name}");
+        assert_eq!(Reader::default().next(&mut &mut bytes[..], terms(true)), Err(fault), "{name}");
     }
 }
