@@ -351,6 +351,24 @@ pub struct Hello {
     pub window_ms: u64,
     /// [`VERSION`].
     pub version: u32,
+    /// Where it begins in the histories that it is a member of.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub positions: Vec<Begin>,
+}
+
+/// Where a client begins in a history: every item behind this place comes to it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Begin {
+    /// The room, if it is a room's.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub room: Option<String>,
+    /// Whether it is the user's own.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub user: bool,
+    /// Which history.
+    pub epoch: String,
+    /// The newest item in it.
+    pub offset: u64,
 }
 
 /// Any message of a gateway, as our own clients read it.

@@ -45,6 +45,18 @@ pub struct PushId {
     pub serial: u64,
 }
 
+/// One life of a history: 64 random bits, others whenever its offsets begin anew. Never 0.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Epoch(pub u64);
+
+impl Epoch {
+    /// A new random epoch.
+    #[must_use]
+    pub fn random() -> Self {
+        Self(fastrand::u64(1..))
+    }
+}
+
 /// Why a text is not an id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NotAnId;
@@ -93,6 +105,22 @@ impl fmt::Display for Instance {
     }
 }
 
+impl fmt::Display for Epoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_half(self.0, f)
+    }
+}
+
+impl FromStr for Epoch {
+    type Err = NotAnId;
+    fn from_str(text: &str) -> Result<Self, NotAnId> {
+        if text.len() != HALF_CHARS {
+            return Err(NotAnId);
+        }
+        parse_half(text.as_bytes()).map(Self)
+    }
+}
+
 impl fmt::Display for ClientId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write_half(self.gateway.0, f)?;
@@ -132,7 +160,7 @@ macro_rules! debug_as_display {
         }
     )*};
 }
-debug_as_display!(Instance, ClientId, PushId);
+debug_as_display!(Instance, ClientId, PushId, Epoch);
 
 #[cfg(test)]
 mod tests {
@@ -144,6 +172,15 @@ mod tests {
             let id = ClientId { gateway: Instance(u64::MAX - local / 3), local };
             assert_eq!(id.to_string().len(), 26);
             assert_eq!(id.to_string().parse(), Ok(id));
+        }
+    }
+
+    #[test]
+    fn an_epoch_survives_the_way_through_text_and_nothing_else_is_one() {
+        let epoch = Epoch(0x0123_4567_89ab_cdef);
+        assert_eq!(epoch.to_string().parse(), Ok(epoch));
+        for bad in ["", "e", "zzzzzzzzzzzzz", "04hmasw9nf6yy0", "ääääääa"] {
+            assert_eq!(bad.parse::<Epoch>(), Err(NotAnId), "{bad:?}");
         }
     }
 

@@ -8,6 +8,7 @@
 pub mod announce;
 pub mod ask;
 pub mod codec;
+pub mod history;
 pub mod message;
 pub mod secret;
 pub mod stream;

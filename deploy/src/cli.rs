@@ -7,6 +7,7 @@ mod config;
 mod dev;
 mod doctor;
 mod gateway;
+mod history;
 mod layers;
 mod limits;
 mod logic;
@@ -36,7 +37,8 @@ const EXAMPLES: &str = "Examples:
 
 Settings of a node come from, in this order: its flag (--link-secret-file), the variable
 TIDEGATE_<FLAG> (TIDEGATE_LINK_SECRET_FILE), the file of --config (tables [dev], [gateway],
-[logic], with the flags' names as keys), the default.
+[logic], with the flags' names as keys), the default. The file also says whose items are kept:
+[[rooms]] and [[users]], each with match, history and ttl; the first match wins.
 
 Exit codes: 0; 1 failure; 2 usage; 69 a needed service is unavailable; 78 configuration;
 130 interrupted.";

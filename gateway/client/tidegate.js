@@ -10,8 +10,9 @@
  *     tide.on("item", ({ room, event, data }) => console.log(room, event, data));
  *
  * @typedef {{ epoch: string, offset: number }} Position  The last item seen of a history.
+ * @typedef {{ room?: string, user?: boolean, epoch: string, offset: number }} Begin  Everything behind this place comes.
  * @typedef {"connecting" | "open" | "waiting" | "closed"} State  `waiting`: for the next attempt; `closed`: for good.
- * @typedef {{ clientId: string, userId?: string, appId?: number, heartbeatMs: number, windowMs: number, version: number }} Hello
+ * @typedef {{ clientId: string, userId?: string, appId?: number, heartbeatMs: number, windowMs: number, version: number, positions?: Begin[] }} Hello
  * @typedef {{ room?: string, user?: boolean, epoch?: string, offset?: number, event?: string, data: any }} Item
  * @typedef {{ userId?: string, appId?: number, token?: string }} Identity
  * @typedef {{ cmd: string, room?: string, data: () => object, resolve: (data: any) => void, reject: (why: any) => void, timer: any }} Pending
@@ -21,7 +22,7 @@
  * @property {Item} item  One item, in order, each (epoch, offset) once. `data` is parsed.
  * @property {{ text: string, message: any }} frame  Any JSON frame, before its items; `text` is what came, byte for byte.
  * @property {{ room?: string, reason: string }} gap  Items were dropped on purpose, or a room could not be joined again.
- * @property {{ room?: string, user?: boolean, epoch: string, offset: number }} reset  A history could not continue: load the state anew.
+ * @property {{ room?: string, user?: boolean, epoch?: string, offset?: number }} reset  A history could not continue: load the state anew.
  * @property {{ afterMs: number, attempt: number, code: number, reason: string, url: string }} reconnect  The next attempt; 0: asked for.
  * @property {{ state: State, url: string, code?: number, reason?: string }} state  The connection's state has changed.
  * @typedef {object} Options
@@ -70,6 +71,7 @@ export class Tidegate extends EventTarget {
   /** @type {Hello | null} */ #hello = null;
   /** The rooms to be in, and how far each was seen. @type {Map<string, Position | null>} */ #rooms = new Map();
   /** How far the user's own history was seen. @type {Position | null} */ #inbox = null;
+  /** The token of this attempt. @type {string | undefined} */ #token;
   /** The rooms that this attempt's handshake joins. @type {Set<string>} */ #asked = new Set();
   /** @type {Map<string, Pending>} */ #pending = new Map();
   /** Waits for sound of the gateway. @type {any} */ #watch;
@@ -121,12 +123,14 @@ export class Tidegate extends EventTarget {
     return this.#command("leave", () => ({ room }), room);
   }
 
-  /** Says, or changes, who this is; remembered for reconnects. @param {Identity} identity @returns {Promise<unknown>} */
+  /** Says, or changes, who this is; remembered for reconnects. @param {Identity} identity @returns {Promise<any>} */
   async login(identity) {
     const answer = await this.#command("login", () => identity);
-    if (identity.userId !== this.#identity.userId || identity.token) this.#inbox = null;
+    // Items of the new user may have come before the reply: then they say how far we are.
+    if (answer?.epoch !== undefined && this.#inbox?.epoch !== answer.epoch) this.#inbox = { epoch: answer.epoch, offset: answer.offset };
+    else if (answer?.epoch === undefined && (identity.userId !== this.#identity.userId || identity.token)) this.#inbox = null;
     this.#identity = { ...identity };
-    if (identity.token) this.#options.token = identity.token;
+    if (identity.token) this.#options.token = this.#token = identity.token;
     return answer;
   }
   /** Closes for good. Commands still waiting fail. */
@@ -140,6 +144,7 @@ export class Tidegate extends EventTarget {
     let { token } = this.#options;
     try { if (typeof token === "function") token = await token(); } catch (error) { return this.#lost(1006, `no token: ${error}`); }
     if (this.#state !== "connecting" || this.#socket) return;
+    this.#token = token;
     this.#question(url.searchParams, token);
     const Socket = this.#options.WebSocket ?? globalThis.WebSocket;
     /** @type {WebSocket} */ let socket;
@@ -157,6 +162,7 @@ export class Tidegate extends EventTarget {
     if (token) query.set("token", token);
     // With an inbox to resume, the user comes by a login that says how far it was seen.
     if (userId && !this.#inbox) query.set("userId", userId);
+    if (token && this.#inbox) query.set("login", "later");
     if (appId !== undefined) query.set("appId", String(appId));
     this.#asked.clear();
     for (const [room, seen] of this.#rooms) {
@@ -171,10 +177,11 @@ export class Tidegate extends EventTarget {
     this.#hello = hello;
     this.#helloAt = Date.now();
     this.#listen();
+    const resumes = this.#inbox !== null;
+    for (const at of hello.positions ?? []) if (!(at.user ? this.#inbox : this.#rooms.get(at.room ?? ""))) this.#seen(at);
     const unanswered = [...this.#pending.keys()];
     this.#enter("open");
-    const who = typeof this.#options.token === "string" ? { token: this.#options.token } : this.#identity;
-    if (this.#inbox) this.#command("login", () => ({ ...who, ...this.#inbox })).catch(() => {});
+    if (resumes) this.#relogin();
     for (const seq of unanswered) this.#transmit(seq);
     for (const room of this.#rooms.keys()) if (!this.#asked.has(room) && !this.#waitingFor(room)) this.#rejoin(room);
     this.#emit("hello", hello);
@@ -305,9 +312,25 @@ export class Tidegate extends EventTarget {
       if (refused(error)) this.#rooms.delete(room);
       throw error;
     });
+    const known = this.#rooms.get(room);
     // Only a first join begins here: after a recovery the items, maybe still on their way, say how far we are.
-    if (!this.#rooms.get(room)) this.#seen({ room, ...answer });
+    if (!known) this.#seen({ room, ...answer });
+    else if (answer?.recovered === false && answer.epoch === undefined) {
+      // The room keeps no history any more.
+      this.#rooms.set(room, null);
+      this.#emit("reset", { room });
+    }
     return answer;
+  }
+  /** Says again who this is and how far its own history was seen; what just cannot be done now is tried again. */
+  #relogin() {
+    const socket = this.#socket;
+    const who = this.#token ? { token: this.#token } : this.#identity;
+    const still = () => { if (this.#socket && this.#socket === socket && this.#inbox) this.#relogin(); };
+    this.#command("login", () => ({ ...who, ...this.#inbox })).catch((error) => {
+      if (refused(error)) this.#emit("gap", { reason: `could not log in again: ${error.message}` });
+      else setTimeout(still, this.#backoff());
+    });
   }
   /** Joins again after a reconnect; what just cannot be done now is tried again. @param {string} room */
   #rejoin(room) {

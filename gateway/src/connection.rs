@@ -224,6 +224,11 @@ impl Connection {
         (self.transport.try_write_vectored(&slices[..batch.len()]), total)
     }
 
+    /// Whether something waits that the socket has not taken yet.
+    pub(crate) fn is_blocked(&self) -> bool {
+        self.outbox.lock().queue.is_some()
+    }
+
     /// Sends what is not a push: a reply, a pong, a ping. Counted against the same outbox.
     pub(crate) fn send_control(self: &Arc<Self>, bytes: Bytes) {
         self.send(&[&Piece { bytes, tally: None, room: None }]);

@@ -53,6 +53,18 @@ pub(crate) struct Counters {
     pub(crate) parts: Counter,
     pub(crate) bulk_sweeps: Counter,
     pub(crate) deflate: Deflate,
+    pub(crate) history: History,
+}
+
+/// What clients that come back to a history cost, and how it went.
+#[derive(Debug)]
+pub(crate) struct History {
+    pub(crate) resumes: Counter,
+    pub(crate) resets: Counter,
+    pub(crate) resumes_failed: Counter,
+    pub(crate) fetches: Counter,
+    pub(crate) fetches_failed: Counter,
+    pub(crate) repaired: Counter,
 }
 
 impl Counters {
@@ -100,10 +112,7 @@ impl Counters {
             links_held: shared(metrics, &limits, Limit::MergerBytes, "links_held", HELD),
             sweep_seconds: histogram("sweep_seconds", "How long a sweep took", seconds()),
             windows: counter("windows", "Windows that ended with something to send"),
-            windows_widened: counter(
-                "windows_widened",
-                "Windows whose sweep began late, by a tenth of them or more",
-            ),
+            windows_widened: counter("windows_widened", "Windows whose sweep began late, by a tenth or more"),
             window_late_seconds: histogram(
                 "window_late_seconds",
                 "How much later than its tick a window's sweep began",
@@ -125,6 +134,7 @@ impl Counters {
             ),
             bulk_sweeps: counter("bulk_sweeps", "Sweeps of targets so large that they are written apart"),
             deflate: Deflate::new(metrics),
+            history: History::new(metrics),
             limits,
         }
     }
@@ -170,6 +180,20 @@ impl Closed {
             bad: counter("closed_bad", "Connections closed for what they sent"),
             drain: counter("closed_drain", "Connections closed with 1012 by a drain"),
             operator: counter("closed_operator", "Connections closed with 4502 by an operator"),
+        }
+    }
+}
+
+impl History {
+    fn new(metrics: &Metrics) -> Self {
+        let counter = |name: &str, help: &str| metrics.register::<Counter>(name, help);
+        Self {
+            resumes: counter("history_resumes", "Clients that were brought all they had missed"),
+            resets: counter("history_resets", "Clients that came back to a history that could not continue"),
+            resumes_failed: counter("history_resumes_failed", "Clients that were told to try again"),
+            fetches: counter("history_fetches", "Parts of histories asked of logic"),
+            fetches_failed: counter("history_fetches_failed", "Those of them that were not answered"),
+            repaired: counter("history_repaired", "Items that were lost with a link and fetched since"),
         }
     }
 }

@@ -2,8 +2,12 @@
 //!
 //! A batch is encoded here once for the whole gateway; every connection is given the same bytes.
 
+use std::fmt::Write;
+
 use bytes::{BufMut, Bytes, BytesMut};
 use common::client::{CloseCode, PUSH_END, PUSH_START};
+use common::ids::Epoch;
+use common::link::message::Position;
 use serde::Serialize;
 use tokio_tungstenite::tungstenite::protocol::frame::FrameHeader;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Control, Data, OpCode};
@@ -133,6 +137,64 @@ pub(crate) fn push<'a>(room: Option<&str>, bodies: impl Iterator<Item = &'a Byte
     out.freeze()
 }
 
+/// Whose history items stand in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Owner<'a> {
+    Room(&'a str),
+    /// The user that the client is.
+    User,
+}
+
+impl Owner<'_> {
+    /// The beginning of an object that names the owner and an epoch.
+    fn put(self, epoch: Epoch, into: &mut Vec<u8>) {
+        match self {
+            Self::Room(room) => {
+                into.extend_from_slice(b"\"room\":");
+                serde_json::to_writer(&mut *into, room).expect("a string is JSON");
+            }
+            Self::User => into.extend_from_slice(b"\"user\":true"),
+        }
+        into.extend_from_slice(format!(",\"epoch\":\"{epoch}\",\"offset\":").as_bytes());
+    }
+}
+
+/// A push frame of items of a history, each with its offset.
+pub(crate) fn kept<'a>(
+    owner: Owner<'_>,
+    epoch: Epoch,
+    items: impl Iterator<Item = (u64, &'a Bytes)> + Clone,
+) -> Bytes {
+    let mut start = vec![b'{'];
+    owner.put(epoch, &mut start);
+    // An offset and its comma, for each item.
+    let digits = |offset: u64| offset.checked_ilog10().unwrap_or(0) as usize + 2;
+    let each = |(offset, body): (u64, &Bytes)| start.len() + digits(offset) + body.len() + 1;
+    let bytes = items.clone().map(each).sum::<usize>().saturating_sub(1);
+    let payload = PUSH_START.len() + bytes + PUSH_END.len();
+    let mut out = BytesMut::with_capacity(payload + HEADER_BYTES_MAX);
+    header(OpCode::Data(Data::Text), false, payload, &mut out);
+    out.extend_from_slice(PUSH_START);
+    for (index, (offset, body)) in items.enumerate() {
+        if index > 0 {
+            out.put_u8(b',');
+        }
+        out.extend_from_slice(&start);
+        write!(out, "{offset},").expect("memory grows as needed");
+        out.extend_from_slice(body);
+    }
+    out.extend_from_slice(PUSH_END);
+    out.freeze()
+}
+
+/// Tells members of a history that it could not continue, and where they are now.
+pub(crate) fn reset(owner: Owner<'_>, at: Position) -> Bytes {
+    let mut text = br#"{"cmd":"reset","#.to_vec();
+    owner.put(Epoch(at.epoch), &mut text);
+    text.extend_from_slice(format!("{}}}", at.offset).as_bytes());
+    self::text(&text)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -154,6 +216,28 @@ mod tests {
         let expected = r#"{"cmd":"push","items":[{"room":"r\"1","data":1e400},{"room":"r\"1","event":"e","data":{"b":1,"a":2}}]}"#;
         assert_eq!(payload(&frame), expected);
         assert_eq!(payload(&push(None, bodies[..1].iter())), r#"{"cmd":"push","items":[{"data":1e400}]}"#);
+    }
+
+    #[test]
+    fn items_of_a_history_have_their_places() {
+        let bodies = [Bytes::from(r#""data":1}"#), Bytes::from(r#""event":"e","data":2}"#)];
+        let epoch = Epoch(0x0123_4567_89ab_cdef);
+        let items = [9, 10].into_iter().zip(&bodies);
+        let expected = r#"{"cmd":"push","items":[{"room":"r\"1","epoch":"04hmasw9nf6yy","offset":9,"data":1},{"room":"r\"1","epoch":"04hmasw9nf6yy","offset":10,"event":"e","data":2}]}"#;
+        assert_eq!(payload(&kept(Owner::Room("r\"1"), epoch, items)), expected);
+        let items = [u64::MAX].into_iter().zip(&bodies);
+        let expected = format!(
+            r#"{{"cmd":"push","items":[{{"user":true,"epoch":"04hmasw9nf6yy","offset":{},"data":1}}]}}"#,
+            u64::MAX
+        );
+        assert_eq!(payload(&kept(Owner::User, epoch, items)), expected);
+    }
+
+    #[test]
+    fn a_reset_says_where_a_client_is_now() {
+        let at = Position { epoch: 0x0123_4567_89ab_cdef, offset: 57 };
+        let expected = r#"{"cmd":"reset","room":"r","epoch":"04hmasw9nf6yy","offset":57}"#;
+        assert_eq!(payload(&reset(Owner::Room("r"), at)), expected);
     }
 
     #[test]

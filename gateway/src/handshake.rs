@@ -241,6 +241,7 @@ fn names_token(headers: &HeaderMap, name: &header::HeaderName, token: &str) -> b
 fn ticket(query: &str, headers: &HeaderMap, admission: &Admission, rooms_max: usize) -> Ticket {
     let mut claimed = Claimed::default();
     let mut rooms = Vec::new();
+    let mut logs_in_later = false;
     let mut refused = None;
     let mut refuse = |code, words: String| _ = refused.get_or_insert((code, words));
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {
@@ -255,6 +256,7 @@ fn ticket(query: &str, headers: &HeaderMap, admission: &Admission, rooms_max: us
                 _ => refuse(CloseCode::BadMessage, "appId is a number from 1 to 4294967295".into()),
             },
             "token" => claimed.token = Some(value.into_owned()),
+            "login" => logs_in_later = value == "later",
             _ => {}
         }
     }
@@ -266,7 +268,7 @@ fn ticket(query: &str, headers: &HeaderMap, admission: &Admission, rooms_max: us
     }
     claimed.token = claimed.token.or_else(|| admission::token_of(headers));
     let admitted = admission.check_origin(headers).and_then(|()| admission.admit(claimed, SystemTime::now()));
-    let (identity, rights) = admitted.unwrap_or_else(|(code, words)| {
+    let (mut identity, rights) = admitted.unwrap_or_else(|(code, words)| {
         refuse(code, words);
         Default::default()
     });
@@ -274,6 +276,10 @@ fn ticket(query: &str, headers: &HeaderMap, admission: &Admission, rooms_max: us
         if let Err(words) = admission.may_join(room, &identity, rights.as_deref()) {
             refuse(CloseCode::BadToken, words);
         }
+    }
+    if logs_in_later {
+        // It comes back to the user's history, and says where it was: nothing of it comes before that.
+        identity.user = None;
     }
     Ticket { identity, rights, rooms, deflate: None, refused, is_echo: false }
 }
@@ -296,12 +302,18 @@ mod tests {
         super::ticket(query, &HeaderMap::new(), &Admission { open, ..Admission::default() }, 64)
     }
 
+    fn open_to_all() -> Admission {
+        Admission { open: true, ..Admission::default() }
+    }
+
     #[test]
     fn a_query_says_who_and_where() {
         let ticket = ticket("userId=u%201&appId=7&room=b&room=a&room=b&x=1", true);
         assert_eq!(ticket.identity, Identity { user: Some("u 1".into()), app: Some(7) });
         assert_eq!(ticket.rooms, ["a", "b"]);
         assert_eq!(ticket.refused, None);
+        let later = super::ticket("userId=u&appId=7&login=later", &HeaderMap::new(), &open_to_all(), 64);
+        assert_eq!(later.identity, Identity { user: None, app: Some(7) });
     }
 
     #[test]

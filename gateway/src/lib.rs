@@ -20,6 +20,7 @@ mod drain;
 mod frame;
 mod handshake;
 mod heartbeat;
+mod history;
 mod ingress;
 mod limits;
 mod merger;

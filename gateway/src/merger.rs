@@ -12,15 +12,15 @@
 //!
 //! Items of one target that are not for the same connections (another `appId`, other `exceptClients`) make
 //! separate *segments* in the order in which they came, and each segment becomes one frame: so order holds
-//! across filters, at the price of more frames only where filters alternate.
+//! across filters, at the price of more frames only where filters alternate. So do those of another life of a history.
 
 mod batch;
+mod item;
 mod leading;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
 
@@ -29,7 +29,8 @@ use crate::directory::Group;
 use crate::settings::WindowMode;
 use crate::tally::Part;
 use batch::Full;
-pub(crate) use batch::{Batch, Segment};
+pub(crate) use batch::{Batch, Life, Segment};
+pub(crate) use item::{Filter, Item, Kept};
 use leading::Leading;
 
 /// Items of one target that make it leave before its window ends.
@@ -80,47 +81,6 @@ impl Target {
             Self::Client(local) => Key::Client(*local),
         }
     }
-}
-
-/// Which of a target's connections get an item.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Filter {
-    /// Only those of this application.
-    pub(crate) app: Option<u32>,
-    /// Not these, sorted.
-    pub(crate) except: Option<Arc<[Local]>>,
-}
-
-impl PartialEq for Filter {
-    fn eq(&self, other: &Self) -> bool {
-        let same = |(one, other)| Arc::ptr_eq(one, other) || one == other;
-        self.app == other.app
-            && self.except.is_some() == other.except.is_some()
-            && self.except.as_ref().zip(other.except.as_ref()).is_none_or(same)
-    }
-}
-
-impl Eq for Filter {}
-
-impl Filter {
-    /// What it costs in memory, beside itself.
-    fn cost(&self) -> usize {
-        self.except.as_ref().map_or(0, |except| size_of_val::<[Local]>(except))
-    }
-
-    pub(crate) fn admits(&self, local: Local, app: u32) -> bool {
-        self.app.is_none_or(|wanted| wanted == app)
-            && self.except.as_ref().is_none_or(|except| except.binary_search(&local).is_err())
-    }
-}
-
-/// An item on its way in.
-#[derive(Debug)]
-pub(crate) struct Item {
-    pub(crate) body: Bytes,
-    pub(crate) key: Option<String>,
-    pub(crate) expires: Option<Instant>,
-    pub(crate) part: Part,
 }
 
 /// How an offer went. Nothing is refused here: the bound on the whole is kept by whoever reads the link.
@@ -233,9 +193,10 @@ impl Merger {
         };
         let batch = self.batches[index].as_mut().expect("pending names batches that are there");
         let (cost, was_full) = (batch.cost(), batch.fullness().is_some());
+        let hurries = item.kept.as_ref().is_some_and(|kept| kept.hurries);
         let conflated = batch.offer(filter, item);
         self.bytes = self.bytes + batch.cost() - cost;
-        if !was_full && batch.fullness().is_some() {
+        if hurries || (!was_full && batch.fullness().is_some()) {
             early_at = Some(now);
         }
         if early_at.is_some() {

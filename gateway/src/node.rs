@@ -19,6 +19,7 @@ use crate::counters::Counters;
 use crate::deflate::Compressor;
 use crate::door::Door;
 use crate::heartbeat::{Heartbeat, Times};
+use crate::history::{Fetches, Tracks};
 use crate::pusher::Pusher;
 use crate::registry::Registry;
 use crate::routes::Routes;
@@ -66,6 +67,8 @@ pub(crate) struct Parts {
     pub(crate) door: Arc<Door>,
     pub(crate) registry: Arc<Registry>,
     pub(crate) routes: Arc<Routes>,
+    pub(crate) tracks: Arc<Tracks>,
+    pub(crate) fetches: Arc<Fetches>,
     pub(crate) pusher: Arc<Pusher>,
     pub(crate) tasks: Tasks,
     pub(crate) shutdown: Shutdown,
@@ -246,6 +249,8 @@ pub(crate) fn assemble(
             .clone()
             .unwrap_or_else(|| format!("{}://{clients}", settings.scheme())),
         settings,
+        tracks: Arc::default(),
+        fetches: Arc::new(Fetches::new(tasks.clone(), counters.clone())),
         counters,
         door,
         registry,

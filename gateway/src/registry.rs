@@ -126,7 +126,7 @@ impl Registry {
             made
         });
         let most = self.user_connections_max;
-        let mut entered = self.enter_identity(&mut bucket, local, identity, most);
+        let mut entered = self.enter_identity(&mut bucket, local, identity, most, |_| {});
         for room in rooms {
             entered = entered.and_then(|()| self.enter(&mut bucket, local, (Kind::Room, room), u32::MAX));
         }
@@ -150,11 +150,25 @@ impl Registry {
         (kind, name): (Kind, &str),
         most: u32,
     ) -> Result<(), Overflow> {
+        self.enter_held(bucket, local, (kind, name), most, |_| {})
+    }
+
+    /// The same; `hold` is given the group before the connection is in it, under the lock that sweeps look up members
+    /// with.
+    fn enter_held(
+        &self,
+        bucket: &mut Bucket,
+        local: Local,
+        (kind, name): (Kind, &str),
+        most: u32,
+        hold: impl FnOnce(&Arc<Group>),
+    ) -> Result<(), Overflow> {
         let known = |slot: &Slot| slot.groups(kind).any(|group| *group.name == *name);
         if bucket.slot(local).is_none_or(known) {
             return Ok(());
         }
         let group = self.directory.enter(kind, name, local.bucket()).ok_or(Overflow::Rooms)?;
+        hold(&group);
         // Counted first and looked at then: of two that come at once into the last place, one stays.
         if bucket.join(local, group.clone()) >= most {
             self.exit(bucket, local, |other| std::ptr::eq(other, &*group));
@@ -169,9 +183,10 @@ impl Registry {
         local: Local,
         identity: &Identity,
         most: u32,
+        hold: impl FnOnce(&Arc<Group>),
     ) -> Result<(), Overflow> {
         if let Some(user) = &identity.user {
-            self.enter(bucket, local, (Kind::User, user), most)?;
+            self.enter_held(bucket, local, (Kind::User, user), most, hold)?;
         }
         match identity.app {
             Some(app) => self.enter(bucket, local, (Kind::App, &app.to_string()), u32::MAX),
@@ -196,6 +211,11 @@ impl Registry {
 
     /// Joins a room.
     pub(crate) fn join(&self, local: Local, room: &str) -> Join {
+        self.join_held(local, room, |_| {})
+    }
+
+    /// The same; `hold` is given the room before the connection is in it, if it was not.
+    pub(crate) fn join_held(&self, local: Local, room: &str, hold: impl FnOnce(&Arc<Group>)) -> Join {
         let mut bucket = self.bucket(local.bucket()).write();
         let Some(slot) = bucket.slot(local) else { return Join::Already };
         if slot.groups(Kind::Room).any(|group| *group.name == *room) {
@@ -204,7 +224,7 @@ impl Registry {
         if slot.groups(Kind::Room).count() >= self.rooms_per_client_max {
             return Join::TooMany;
         }
-        match self.enter(&mut bucket, local, (Kind::Room, room), u32::MAX) {
+        match self.enter_held(&mut bucket, local, (Kind::Room, room), u32::MAX, hold) {
             Ok(()) => Join::Joined,
             Err(_) => Join::Full,
         }
@@ -236,8 +256,18 @@ impl Registry {
     /// Makes a connection another user's or another application's; rooms stay. If that user has as many connections
     /// as it may, nothing changes.
     pub(crate) fn bind(&self, local: Local, identity: &Identity) -> Result<(), Overflow> {
+        self.bind_held(local, identity, |_| {})
+    }
+
+    /// The same; `hold` is given the user's group before the connection is in it, if it was not.
+    pub(crate) fn bind_held(
+        &self,
+        local: Local,
+        identity: &Identity,
+        hold: impl FnOnce(&Arc<Group>),
+    ) -> Result<(), Overflow> {
         let most = self.user_connections_max;
-        self.bind_in(&mut self.bucket(local.bucket()).write(), local, identity, most)
+        self.bind_in(&mut self.bucket(local.bucket()).write(), local, identity, most, hold)
     }
 
     /// Makes a connection another user's or nobody's, and another application's if one is given, as an operator wants
@@ -249,7 +279,7 @@ impl Registry {
         if identity == was {
             return Some(false);
         }
-        Some(self.bind_in(&mut bucket, local, &identity, u32::MAX).is_ok())
+        Some(self.bind_in(&mut bucket, local, &identity, u32::MAX, |_| {}).is_ok())
     }
 
     fn bind_in(
@@ -258,9 +288,10 @@ impl Registry {
         local: Local,
         identity: &Identity,
         most: u32,
+        hold: impl FnOnce(&Arc<Group>),
     ) -> Result<(), Overflow> {
         if let Some(user) = &identity.user {
-            self.enter(bucket, local, (Kind::User, user), most)?;
+            self.enter_held(bucket, local, (Kind::User, user), most, hold)?;
         }
         let Some(slot) = bucket.slot_mut(local) else { return Ok(()) };
         let was = std::mem::replace(&mut slot.app, identity.app.unwrap_or(0));
@@ -273,7 +304,7 @@ impl Registry {
             Kind::App => app.as_deref() != Some(&*group.name),
         });
         self.places[local.bucket()].departs(left || is_another);
-        self.enter_identity(bucket, local, identity, most)
+        self.enter_identity(bucket, local, identity, most, |_| {})
     }
 
     /// Takes a connection out of its place and its groups, if it is still there: nobody finds it any more.

@@ -91,7 +91,11 @@ impl Rig {
         let reach = targets.iter().map(|(_, matched)| matched).sum();
         let offers = targets.into_iter().map(|(target, matched)| {
             let part = Part { passage: passage.clone(), matched };
-            (target, Filter::default(), Item { body: body.clone(), key: None, expires: None, part })
+            (
+                target,
+                Filter::default(),
+                Item { body: body.clone(), key: None, expires: None, part, kept: None },
+            )
         });
         self.parts.pusher.offer(Urgency::Merged, offers);
         reach

@@ -19,13 +19,14 @@ use crate::connection::Shaken;
 use crate::door::Place;
 use crate::frame;
 use crate::handshake::Ticket;
+use crate::history::resume;
 use crate::limits::Limit;
 use crate::node::Parts;
 use crate::registry::{Identity, Overflow, Registration};
 use crate::transport::Transport;
 use bytes::Bytes;
 pub(crate) use commands::BAD_MESSAGES_MAX;
-use common::client::{CloseCode, Hello, VERSION};
+use common::client::{Begin, CloseCode, Hello, VERSION};
 use common::http1::Switched;
 use common::limits::CLIENT_MESSAGE_BYTES_MAX;
 use pace::{Hearing, Pace};
@@ -122,10 +123,12 @@ pub(crate) async fn begin_on(
         if let Some(rights) = rights {
             parts.registry.allow(registration.connection.local, rights);
         }
-        if !parts.routes.settled().await {
+        let settled = parts.routes.settled().await;
+        if !settled {
             parts.counters.routes_unsettled.inc();
         }
-        registration.connection.greet(hello(&parts, &registration, &entered));
+        let positions = if settled { resume::positions(&parts, &entered, &rooms).await } else { Vec::new() };
+        registration.connection.greet(hello(&parts, &registration, &entered, positions));
     }
     Session {
         registration,
@@ -162,7 +165,7 @@ fn limit_of(code: CloseCode) -> Option<Limit> {
     }
 }
 
-fn hello(parts: &Parts, registration: &Registration, identity: &Identity) -> Bytes {
+fn hello(parts: &Parts, registration: &Registration, identity: &Identity, positions: Vec<Begin>) -> Bytes {
     let data = Hello {
         client_id: registration.connection.id().to_string(),
         user_id: identity.user.clone(),
@@ -170,6 +173,7 @@ fn hello(parts: &Parts, registration: &Registration, identity: &Identity) -> Byt
         heartbeat_ms: parts.settings.heartbeat.as_millis() as u64,
         window_ms: parts.settings.window.as_millis() as u64,
         version: VERSION,
+        positions,
     };
     frame::json(&serde_json::json!({"cmd": "hello", "data": data}))
 }

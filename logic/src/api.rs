@@ -7,6 +7,7 @@ mod clients;
 mod describe;
 mod docs;
 pub(crate) mod gateways;
+mod history;
 mod ledger;
 mod manage;
 mod openapi;
@@ -26,6 +27,7 @@ use common::edge::Edge;
 use common::fresh::Fresh;
 use common::http1::{Answer, Bounds, Handler, Over, method_not_allowed, not_found, ok};
 use common::link::secret::Secret;
+use common::names::Kind;
 use common::problem::Problem;
 use common::tasks::Tasks;
 use http::request::Parts as Head;
@@ -150,6 +152,8 @@ impl Api {
             Call::Rooms => rooms::list(parts, head).await,
             Call::Room => rooms::one(parts, head, at).await,
             Call::RoomClients => rooms::members(parts, head, at).await,
+            Call::RoomHistory => history::read(parts, head, Kind::Room, at).await,
+            Call::UserHistory => history::read(parts, head, Kind::User, at).await,
             Call::Dissolve => rooms::dissolve(parts, head, at).await,
             Call::Apps => stats::apps(parts, head).await,
             Call::Stats => stats::totals(parts, head).await,

@@ -20,6 +20,7 @@ pub(crate) struct Counters {
     pub(crate) overloaded: Counter,
     pub(crate) no_gateway: Counter,
     pub(crate) gateways_failed: Counter,
+    pub(crate) history_full: Counter,
     pub(crate) invalid: Counter,
     /// One for each limit.
     pub(crate) limits: Refusals,
@@ -28,6 +29,10 @@ pub(crate) struct Counters {
     items: ItemCounters,
     pub(crate) routes: Family<Label, Gauge>,
     pub(crate) ledger: Gauge,
+    pub(crate) histories: Gauge,
+    pub(crate) history_items: Gauge,
+    pub(crate) history_bytes: Gauge,
+    pub(crate) history_reads: Counter,
     pub(crate) links: LinkCounters,
 }
 
@@ -81,12 +86,17 @@ impl Counters {
             overloaded: pushed("overloaded"),
             no_gateway: pushed("no_gateway"),
             gateways_failed: pushed("gateways_failed"),
+            history_full: pushed("history_full"),
             invalid: pushed("invalid"),
             limits: Refusals::new(metrics, Limit::ALL.map(Limit::told)),
             keys: Usages::new(metrics),
             items,
             routes: metrics.register("routes", "Names in the routing table, by kind"),
             ledger: metrics.register("ledger_entries", "Pushes whose counts are kept"),
+            histories: metrics.register("histories", "Rooms and users of which a history is kept"),
+            history_items: metrics.register("history_items", "Items in histories"),
+            history_bytes: metrics.register("history_bytes", "Bytes of histories, overhead included"),
+            history_reads: metrics.register("history_reads", "Histories read for gateways and callers"),
             links: LinkCounters {
                 up: metrics.register("link_up", "Whether the link to a gateway is up"),
                 connects: metrics.register("link_connects", "Attempts to open a link"),

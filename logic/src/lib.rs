@@ -3,10 +3,11 @@
 //!
 //! The way of a push: `api` (bounded body, parsed once) → `publish` (planned by `routing`, numbered and put
 //! on the queues of all links at once) → `link` (one task for each gateway) → and back as receipts into the
-//! `ledger`, which answers the caller and whoever asks later. `fleet` says which gateways there are.
+//! `ledger`, which answers the caller and whoever asks later. What a rule says is kept, `engine` keeps. `fleet` says which gateways there are.
 
 mod api;
 mod counters;
+mod engine;
 mod fleet;
 mod idempotency;
 mod keys;
@@ -21,6 +22,7 @@ mod roster;
 mod routing;
 mod settings;
 
+pub use engine::rules::{AGE_MAX, HistoryRule, HistoryRules, ITEMS_MAX, RULES_MAX};
 pub use keys::{Keys, Scope};
 pub use limits::{CALL_BURST_SECS, Limits, Sizes};
 pub use node::{Ended, Fallen, Node};

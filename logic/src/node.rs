@@ -23,6 +23,7 @@ use crate::fleet::{self, Fleet};
 use crate::limits::{Limit, Use};
 use crate::link::Shared;
 use crate::publish::Publisher;
+use crate::publish::stored::Histories;
 use crate::settings::Settings;
 
 /// How often old entries of the ledger are forgotten.
@@ -100,7 +101,9 @@ impl Node {
         let metrics = Metrics::new("logic");
         let counters = Counters::new(&metrics);
         let instance = Instance::random();
-        let publisher = Arc::new(Publisher::new(instance, settings.ack_time_max, counters.clone()));
+        let histories = Histories::new(settings.history.clone(), settings.history_bytes_max);
+        let publisher =
+            Arc::new(Publisher::new(instance, settings.ack_time_max, counters.clone(), histories));
         let tasks = Tasks::new(shutdown.clone());
         // The callers' connections are counted apart: the drain waits for them first.
         let calls = Tasks::new(shutdown.clone());
@@ -185,8 +188,14 @@ async fn drain(fleet: &Fleet, calls: &Tasks, shutdown: &Shutdown, time_max: Dura
 
 async fn forget(publisher: Arc<Publisher>, counters: Counters, shutdown: Shutdown) {
     let mut every = interval(FORGET_EVERY);
+    let gauge = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
     while shutdown.or_stopped(every.tick()).await.is_some() {
-        counters.ledger.set(i64::try_from(publisher.forget()).unwrap_or(i64::MAX));
+        counters.ledger.set(gauge(publisher.forget()));
+        publisher.histories.tidy().await;
+        let holdings = publisher.histories.holdings();
+        counters.histories.set(gauge(holdings.histories));
+        counters.history_items.set(gauge(holdings.items));
+        counters.history_bytes.set(gauge(holdings.bytes));
     }
 }
 
@@ -235,6 +244,12 @@ impl Status for Health {
             "draining": self.shutdown.is_draining(),
             "ledgerEntries": self.counters.ledger.get(),
             "tls": {"api": self.settings.tls.is_some(), "links": self.settings.link_tls.is_some()},
+            "history": {
+                "histories": self.counters.histories.get(),
+                "items": self.counters.history_items.get(),
+                "bytes": self.counters.history_bytes.get(),
+                "bytesMax": self.settings.history_bytes_max,
+            },
             "gateways": gateways::list(&self.fleet),
             "limits": self.counters.limits.status(|place| Limit::ALL[place].figures(&now)),
             "keys": self.counters.keys.status(),

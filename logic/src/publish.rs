@@ -3,15 +3,18 @@
 //! A push is planned and encoded under no lock but the roster's shared one; then, under one short lock, it
 //! gets its serial number and its place on every queue. So the order on every link is the order of the
 //! serial numbers. All or nothing: if a link that works has no room, nothing is sent.
+//!
+//! Pushes that a rule of history concerns take the engine's way around that ([`stored`]); others never see it.
 
 pub(crate) mod message;
 mod plan;
+pub(crate) mod stored;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use common::ids::{Instance, PushId};
-use common::link::message::{Receipts, Routes};
+use common::link::message::{Position, Receipts, Routes};
 use parking_lot::{Mutex, RwLock};
 
 use crate::counters::Counters;
@@ -23,6 +26,7 @@ use crate::roster::{Roster, Unwanted};
 use crate::routing::{LinkId, Remains};
 use plan::Plan;
 pub(crate) use plan::Reach;
+use stored::{Histories, Stored};
 
 /// Who waits for a push to be written waits at most this long.
 const WRITTEN_TIME_MAX: Duration = Duration::from_secs(10);
@@ -43,6 +47,8 @@ pub(crate) struct Publisher {
     /// The sequencer's lock. Taken before an outbox's, never after.
     ledger: Mutex<Ledger>,
     counters: Counters,
+    /// Whose items outlive their push. Its lock is taken before the roster's and the ledger's.
+    pub(crate) histories: Histories,
 }
 
 /// Why nothing was sent.
@@ -52,6 +58,8 @@ pub(crate) enum Refusal {
     NoGateway,
     /// The link to this gateway has no room.
     Overloaded(Arc<str>),
+    /// The histories take as much memory as they may.
+    HistoryFull,
 }
 
 /// What became of a push by the time its caller wanted to know.
@@ -73,6 +81,8 @@ pub(crate) struct Published {
     pub(crate) is_failure: bool,
     /// The caller waited for it to be written.
     pub(crate) wait: Wait,
+    /// The histories that it stands in.
+    pub(crate) stored: Vec<Stored>,
 }
 
 /// A push with its number, on its way.
@@ -82,13 +92,19 @@ struct Flight {
     wait: Wait,
     plan: Plan,
     answer: Answer,
+    stored: Vec<Stored>,
 }
 
 impl Publisher {
     /// A publisher that knows no gateway.
-    pub(crate) fn new(instance: Instance, ack_time_max: Duration, counters: Counters) -> Self {
+    pub(crate) fn new(
+        instance: Instance,
+        ack_time_max: Duration,
+        counters: Counters,
+        histories: Histories,
+    ) -> Self {
         let deadlines = Deadlines { taken: ack_time_max, written: WRITTEN_TIME_MAX.max(ack_time_max) };
-        Self { instance, deadlines, roster: RwLock::default(), ledger: Mutex::default(), counters }
+        Self { instance, deadlines, roster: RwLock::default(), ledger: Mutex::default(), counters, histories }
     }
 
     /// Sends pushes in this order, all or none, and waits for what each of them wants to wait for.
@@ -96,21 +112,29 @@ impl Publisher {
     /// # Errors
     /// [`Refusal`]: nothing was sent.
     pub(crate) async fn publish(&self, pushes: &[Push<'_>]) -> Result<Vec<Published>, Refusal> {
-        let flights = self.send(pushes).inspect_err(|refusal| {
+        let sent = if self.histories.concern(pushes) {
+            // Boxed apart: it is not to be paid for in the size of the others.
+            Box::pin(self.send_stored(pushes)).await
+        } else {
+            self.send(pushes, &[])
+        };
+        let flights = sent.inspect_err(|refusal| {
             match refusal {
                 Refusal::NoGateway => self.counters.no_gateway.inc(),
                 Refusal::Overloaded(_) => self.counters.overloaded.inc(),
+                Refusal::HistoryFull => self.counters.history_full.inc(),
             };
         })?;
         let mut published = Vec::with_capacity(flights.len());
-        for Flight { serial, wait, plan, answer } in flights {
+        for Flight { serial, wait, plan, answer, stored } in flights {
             // Until all that it waits for has happened, or `look` says that it has waited enough.
             let outcome = match answer {
                 Answer::Now(outcome) => Some(outcome),
                 Answer::Later(answer) => answer.await.ok(),
             };
             // Without an outcome the ledger has forgotten the push already: nothing is known of it.
-            let done = plan.published(PushId { logic: self.instance, serial }, wait, outcome);
+            let id = PushId { logic: self.instance, serial };
+            let done = plan.published(id, wait, outcome, stored);
             let counter =
                 if done.is_failure { &self.counters.gateways_failed } else { &self.counters.accepted };
             counter.inc();
@@ -125,7 +149,7 @@ impl Publisher {
     /// [`Refusal::NoGateway`].
     pub(crate) fn reach(&self, push: &Push<'_>) -> Result<Reach, Refusal> {
         let roster = self.roster.read();
-        let plan = Plan::new(push, &roster, &mut Vec::new()).ok_or(Refusal::NoGateway)?;
+        let plan = Plan::new(push, &[], &roster, &mut Vec::new()).ok_or(Refusal::NoGateway)?;
         Ok(Reach::new(push, &plan))
     }
 
@@ -144,13 +168,17 @@ impl Publisher {
         change(&mut self.roster.write())
     }
 
-    fn send(&self, pushes: &[Push<'_>]) -> Result<Vec<Flight>, Refusal> {
+    /// Puts pushes on their links. `positions` are the places in histories of the names of each; none at all: they
+    /// are in no history.
+    fn send(&self, pushes: &[Push<'_>], positions: &[Vec<Position>]) -> Result<Vec<Flight>, Refusal> {
         let mut plans = Vec::with_capacity(pushes.len());
         {
             let roster = self.roster.read();
             let mut holders = Vec::new();
-            for push in pushes {
-                plans.push(Plan::new(push, &roster, &mut holders).ok_or(Refusal::NoGateway)?);
+            for (at, push) in pushes.iter().enumerate() {
+                let positions = positions.get(at).map_or(&[][..], Vec::as_slice);
+                let plan = Plan::new(push, positions, &roster, &mut holders).ok_or(Refusal::NoGateway)?;
+                plans.push(plan);
             }
         }
         let now = Instant::now();
@@ -162,7 +190,7 @@ impl Publisher {
             for send in &mut plan.sends {
                 send.outbox.put(serial, std::mem::take(&mut send.rest));
             }
-            Flight { serial, wait: push.wait, plan, answer }
+            Flight { serial, wait: push.wait, plan, answer, stored: Vec::new() }
         });
         let flights: Vec<_> = flights.collect();
         drop(ledger);

@@ -9,6 +9,7 @@ use common::fresh::Fresh;
 use common::link::secret::Secret;
 use common::tls::{Acceptor, Connector};
 
+use crate::engine::rules::HistoryRules;
 use crate::keys::Keys;
 use crate::limits::Limits;
 
@@ -45,6 +46,12 @@ pub struct Settings {
     ///
     /// 8 MiB is 40,000 items of 200 B. Memory usage will be at most 8 MiB for each gateway.
     pub link_queue_bytes_max: usize,
+    /// Whose items are kept, so that clients who were away get them.
+    pub history: HistoryRules,
+    /// What histories may take of memory, in bytes; beyond it pushes that would be kept are answered 503.
+    ///
+    /// An item of 200 B takes 360 B: 512 MiB are 1,490,000 of them, as 15,000 rooms of 100 have.
+    pub history_bytes_max: usize,
     /// Connections to the API at a time; more wait in the backlog.
     pub connections_max: usize,
     /// What else there is at most.
@@ -81,6 +88,8 @@ impl Default for Settings {
             answer_time_max: Duration::from_secs(2),
             link_silence_max: Duration::from_millis(2500),
             link_queue_bytes_max: 8 * 1024 * 1024,
+            history: HistoryRules::default(),
+            history_bytes_max: 512 * 1024 * 1024,
             connections_max: 10_000,
             limits: Limits::default(),
             edge: Edge::default(),

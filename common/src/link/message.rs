@@ -6,13 +6,14 @@
 use bytes::Bytes;
 
 use super::ask::{Answer, Ask};
+use super::history::{Fetch, Fetched};
 use crate::names::Kind;
 
 /// From logic, on the control stream.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct ControlDown {
     /// What it is.
-    #[prost(oneof = "control_down::Body", tags = "1, 2, 3, 10")]
+    #[prost(oneof = "control_down::Body", tags = "1, 2, 3, 10, 11")]
     pub body: Option<control_down::Body>,
 }
 
@@ -33,6 +34,9 @@ pub mod control_down {
         /// A question or a command.
         #[prost(message, tag = "10")]
         Ask(super::Ask),
+        /// A part of a history that the gateway asked for.
+        #[prost(message, tag = "11")]
+        Fetched(super::Fetched),
     }
 }
 
@@ -40,7 +44,7 @@ pub mod control_down {
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct ControlUp {
     /// What it is.
-    #[prost(oneof = "control_up::Body", tags = "1, 2, 3, 4, 10")]
+    #[prost(oneof = "control_up::Body", tags = "1, 2, 3, 4, 10, 11")]
     pub body: Option<control_up::Body>,
 }
 
@@ -64,6 +68,9 @@ pub mod control_up {
         /// The answer to a question.
         #[prost(message, tag = "10")]
         Answer(super::Answer),
+        /// Asks for a part of a history.
+        #[prost(message, tag = "11")]
+        Fetch(super::Fetch),
     }
 }
 
@@ -79,6 +86,15 @@ pub struct LogicHello {
     /// The run of the node.
     #[prost(fixed64, tag = "3")]
     pub instance: u64,
+    /// Patterns of the rooms whose history is kept.
+    #[prost(string, repeated, tag = "4")]
+    pub history_rooms: Vec<String>,
+    /// Patterns of the users whose history is kept.
+    #[prost(string, repeated, tag = "5")]
+    pub history_users: Vec<String>,
+    /// Which engine keeps them: nodes that name another have other histories of the same names. 0: none.
+    #[prost(fixed64, tag = "6")]
+    pub engine: u64,
 }
 
 /// Who a gateway is.
@@ -205,6 +221,17 @@ pub enum To {
     Clients = 3,
 }
 
+/// A place in a history.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, prost::Message)]
+pub struct Position {
+    /// Which life of the history ([`Epoch`](crate::ids::Epoch)); 0: none.
+    #[prost(fixed64, tag = "1")]
+    pub epoch: u64,
+    /// The item's number in it, from 1; 0: before the first.
+    #[prost(fixed64, tag = "2")]
+    pub offset: u64,
+}
+
 /// A push, or the part of it that concerns one gateway.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Delivery {
@@ -239,6 +266,10 @@ pub struct Delivery {
     /// `"event":"price","data":{…}}`. The gateway puts `{"room":"…",` and the like before it.
     #[prost(bytes = "bytes", tag = "10")]
     pub body: Bytes,
+    /// The place of the item in the history of each of `names`, in their order; none at all if none of them keeps
+    /// one, and epoch 0 for each that does not.
+    #[prost(message, repeated, tag = "11")]
+    pub positions: Vec<Position>,
 }
 
 /// From a gateway, on the data stream.

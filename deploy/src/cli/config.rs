@@ -1,4 +1,5 @@
-//! The configuration file: TOML with the tables `[dev]`, `[gateway]` and `[logic]`, whose keys are the flags.
+//! The configuration file: TOML with the tables `[dev]`, `[gateway]` and `[logic]`, whose keys are the flags, and the
+//! rules of histories ([`history`]), which are no flags.
 //!
 //! Keys are checked here, all of them, whichever node starts; values are checked as the flags that they become.
 
@@ -9,6 +10,7 @@ use common::nearest::nearest;
 use toml::{Table, Value};
 
 use super::Cli;
+use super::history;
 use super::layers::ROLES;
 use crate::failure::Failure;
 
@@ -39,6 +41,11 @@ impl File {
     /// Whether it has a table for a role.
     pub(super) fn has(&self, role: &str) -> bool {
         self.tables.contains_key(role)
+    }
+
+    /// A table, or what stands in its place.
+    pub(super) fn table(&self, name: &str) -> Option<&Value> {
+        self.tables.get(name)
     }
 
     /// The keys of a role's table as flags, without those that are given elsewhere.
@@ -82,8 +89,13 @@ fn flag<'a>(command: &'a Command, key: &str) -> Option<&'a Arg> {
 fn faults(tables: &Table) -> Vec<String> {
     let mut faults = Vec::new();
     for (role, value) in tables {
+        if history::TABLES.contains(&role.as_str()) {
+            faults.extend(history::read(role, value).err().unwrap_or_default());
+            continue;
+        }
         if !ROLES.contains(&role.as_str()) {
-            faults.push(format!("unknown table [{role}]; {}", hint(role, &ROLES)));
+            let known: Vec<_> = ROLES.into_iter().chain(history::TABLES).collect();
+            faults.push(format!("unknown table [{role}]; {}", hint(role, &known)));
             continue;
         }
         let Value::Table(table) = value else {

@@ -12,7 +12,7 @@ use super::admission::Admission;
 use super::gateway::Flow;
 use super::node::{self, Common};
 use super::tls::Plaintext;
-use super::values;
+use super::{history, values};
 use crate::failure::Failure;
 use crate::{nodes, output, web};
 
@@ -108,7 +108,9 @@ impl Args {
             self.flow.apply(&mut settings);
             gateways.push(settings);
         }
+        let given = history::rules(self.common.config.as_deref())?;
         let logic = ::logic::Settings {
+            history: if given == Default::default() { history::of_dev() } else { given },
             listen: self.at(self.listen_host, 0, 0)?,
             ops: self.at(self.listen_host, 0, OPS)?,
             drain: self.flow.drain.min(LOGIC_DRAIN_MAX),

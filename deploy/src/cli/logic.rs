@@ -12,7 +12,7 @@ use common::fresh::Fresh;
 use super::limits;
 use super::node::{self, Common};
 use super::tls::{self, Plaintext};
-use super::values;
+use super::{history, values};
 use crate::failure::Failure;
 use crate::{nodes, output};
 
@@ -44,6 +44,10 @@ pub(crate) struct Args {
     /// Where that lives which outlives a push: embedded, in this process
     #[arg(long, env = "TIDEGATE_ENGINE", hide_env_values = true, default_value = "embedded", value_parser = engine)]
     engine: Embedded,
+    /// What histories may take of memory; beyond it pushes that would be kept are answered 503. Whose are kept, the
+    /// tables [[rooms]] and [[users]] of --config say
+    #[arg(long, env = "TIDEGATE_HISTORY_MEMORY", hide_env_values = true, default_value = "512MiB", value_name = "SIZE", value_parser = values::memory)]
+    history_memory: usize,
     /// File with the secret of the link (16 bytes of visible ASCII or more)
     #[arg(long, env = "TIDEGATE_LINK_SECRET_FILE", hide_env_values = true, value_name = "FILE")]
     link_secret_file: Option<PathBuf>,
@@ -130,6 +134,8 @@ impl Args {
             api_keys,
             drain: self.drain,
             edge: self.edge.edge()?,
+            history: history::rules(self.common.config.as_deref())?,
+            history_bytes_max: self.history_memory,
             ..Default::default()
         };
         self.limits.apply(&mut settings);

@@ -38,6 +38,11 @@ pub(super) fn ttl(text: &str) -> Result<Duration, String> {
     within(text, Duration::from_millis(1)..=secs(24 * 3600))
 }
 
+/// For how long something is kept: a second at least.
+pub(super) fn age(text: &str, most: Duration) -> Result<Duration, String> {
+    within(text, secs(1)..=most)
+}
+
 fn within(text: &str, range: RangeInclusive<Duration>) -> Result<Duration, String> {
     let duration = if text == "0" {
         Duration::ZERO
@@ -56,6 +61,12 @@ fn within(text: &str, range: RangeInclusive<Duration>) -> Result<Duration, Strin
 pub(super) fn size(text: &str) -> Result<usize, String> {
     bytes(text, 1024..=0x4000_0000)
         .ok_or_else(|| "it must be from 1KiB to 1GiB, written 64KiB, 1MiB".to_owned())
+}
+
+/// A part of the machine's memory, 1 MiB to 1 TiB.
+pub(super) fn memory(text: &str) -> Result<usize, String> {
+    bytes(text, 0x10_0000..=0x100_0000_0000)
+        .ok_or_else(|| "it must be from 1MiB to 1TiB, written 512MiB, 4GiB".to_owned())
 }
 
 /// The length of a message, 0 to 1 MiB.

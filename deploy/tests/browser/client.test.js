@@ -222,6 +222,50 @@ test("each offset of an epoch comes once; a new epoch begins anew", async (t) =>
   assert.deepEqual(of("reset").map(({ room, offset }) => [room, offset]), [["r", 10]]);
 });
 
+test("a hello says where histories begin, and a client that saw no item goes on from there", async (t) => {
+  const { sockets, of, after } = await start(t, "ws://a", { userId: "u", rooms: ["kept", "plain"] });
+  const positions = [{ room: "kept", epoch: "e", offset: 41 }, { user: true, epoch: "f", offset: 0 }];
+  sockets[0].greets({ positions });
+  assert.deepEqual(sockets[0].commands, [], "it has just begun");
+  sockets[0].says({ cmd: "push", items: [{ room: "kept", epoch: "e", offset: 41, data: 0 }, { room: "kept", epoch: "e", offset: 42, data: 0 }] });
+  assert.deepEqual(of("item").map(({ offset }) => offset), [42], "what was on its way to others is before the beginning");
+  sockets[0].breaks();
+  await after(1000);
+  assert.deepEqual(sockets[1].url.searchParams.getAll("room"), ["plain"]);
+  sockets[1].greets();
+  assert.deepEqual(sockets[1].commands.map(({ data }) => data), [{ userId: "u", appId: undefined, epoch: "f", offset: 0 }, { room: "kept", epoch: "e", offset: 42 }].map((data) => JSON.parse(JSON.stringify(data))));
+});
+
+test("a login that cannot be resumed now is tried again, and one that is refused is told", async (t) => {
+  const { sockets, of, after } = await start(t, "ws://a", { userId: "u" });
+  sockets[0].greets();
+  sockets[0].says({ cmd: "push", items: [{ user: true, epoch: "e", offset: 2, data: 0 }] });
+  sockets[0].breaks();
+  await after(1000);
+  sockets[1].greets();
+  sockets[1].answers(sockets[1].commands[0], { code: 503, codeMsg: "history away" });
+  await settled();
+  await after(2000);
+  assert.equal(sockets[1].commands.length, 2);
+  sockets[1].answers(sockets[1].commands[1], { code: 401, codeMsg: "no" });
+  await settled();
+  assert.deepEqual(of("gap"), [{ reason: "could not log in again: no" }]);
+});
+
+test("a room that keeps no history any more is told as a reset", async (t) => {
+  const { sockets, of, after } = await start(t, "ws://a", { rooms: ["r"] });
+  sockets[0].greets({ positions: [{ room: "r", epoch: "e", offset: 3 }] });
+  sockets[0].breaks();
+  await after(1000);
+  sockets[1].greets();
+  sockets[1].answers(sockets[1].commands[0], { code: 200, codeMsg: "Success", data: { recovered: false } });
+  await settled();
+  assert.deepEqual(of("reset"), [{ room: "r" }]);
+  sockets[1].breaks();
+  await after(2000);
+  assert.deepEqual(sockets[2].url.searchParams.getAll("room"), ["r"]);
+});
+
 test("a user's inbox is resumed by a login that says how far it was seen", async (t) => {
   const { sockets, of, after } = await start(t, "ws://a", { userId: "u", appId: 3 });
   sockets[0].greets();
@@ -232,6 +276,20 @@ test("a user's inbox is resumed by a login that says how far it was seen", async
   assert.equal(sockets[1].url.searchParams.get("userId"), null);
   sockets[1].greets();
   assert.deepEqual(sockets[1].commands[0].data, { userId: "u", appId: 3, epoch: "e", offset: 2 });
+});
+
+test("with a token the inbox is resumed before anything live of it comes", async (t) => {
+  let asked = 0;
+  const { sockets, after } = await start(t, "ws://a", { token: async () => `t${asked += 1}` });
+  await settled();
+  sockets[0].greets({ userId: "u", positions: [{ user: true, epoch: "e", offset: 4 }] });
+  assert.equal(sockets[0].url.searchParams.get("login"), null);
+  sockets[0].breaks();
+  await after(1000);
+  await settled();
+  assert.equal(sockets[1].url.searchParams.get("login"), "later");
+  sockets[1].greets();
+  assert.deepEqual(sockets[1].commands[0].data, { token: "t2", epoch: "e", offset: 4 });
 });
 
 test("a login is remembered for the next connection", async (t) => {

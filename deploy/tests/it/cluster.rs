@@ -28,6 +28,8 @@ pub(crate) struct Plan {
     secret: Option<String>,
     /// More flags for each gateway.
     flags: Vec<String>,
+    /// More flags for each logic node.
+    logic_flags: Vec<String>,
 }
 
 /// A cluster of one logic node and one gateway, a window of 200 ms.
@@ -40,6 +42,7 @@ pub(crate) fn cluster() -> Plan {
         drain: "0s",
         secret: None,
         flags: Vec::new(),
+        logic_flags: Vec::new(),
     }
 }
 
@@ -101,6 +104,11 @@ impl Plan {
         Self { flags: flags.iter().map(|flag| (*flag).to_owned()).collect(), ..self }
     }
 
+    /// More flags for each logic node.
+    pub(crate) fn logic_flags(self, flags: &[&str]) -> Self {
+        Self { logic_flags: flags.iter().map(|flag| (*flag).to_owned()).collect(), ..self }
+    }
+
     pub(crate) fn secret(self, file: &str) -> Self {
         Self { secret: Some(file.to_owned()), ..self }
     }
@@ -117,6 +125,9 @@ impl Plan {
             Node { process: None, args, main, ops, link: address() }
         };
         let mut logics: Vec<Node> = (0..self.logics).map(|_| node("logic")).collect();
+        for logic in &mut logics {
+            logic.args.extend(self.logic_flags.iter().cloned());
+        }
         let mut gateways: Vec<Node> = (0..self.gateways).map(|_| node("gateway")).collect();
         for (number, gateway) in gateways.iter_mut().enumerate() {
             let name = format!("gw-{number}");

@@ -7,6 +7,7 @@ mod cli;
 mod cluster;
 mod dev;
 mod discovery;
+mod history;
 mod lifecycle;
 mod load_tool;
 mod manage;

@@ -5,11 +5,13 @@ use std::time::{Duration, Instant};
 
 use common::link::message::{Delivery, Taken, To};
 use common::names::Kind;
+use hashbrown::HashMap;
 
 use super::Link;
 use super::matched::{Effort, matched};
 use crate::bucket::Local;
-use crate::merger::{Filter, Item, Target};
+use crate::history::Tracks;
+use crate::merger::{Filter, Item, Kept, Key, Target};
 use crate::pusher::Urgency;
 use crate::registry::Registry;
 use crate::tally::{Part, Passage};
@@ -35,6 +37,7 @@ impl Admitted {
         let registry = &link.parts.registry;
         let app = delivery.app;
         let mut targets = targets(&delivery, registry, std::mem::take(&mut self.targets));
+        let mut places = Places::take(&delivery, &targets, &link.parts.tracks);
         self.effort.spend(delivery.names.len()).await;
         // For `all` the application is the target itself; elsewhere it filters.
         let filter = Filter {
@@ -54,11 +57,14 @@ impl Admitted {
         }
         let ttl = (delivery.ttl_ms > 0).then(|| Duration::from_millis(delivery.ttl_ms));
         let expires = ttl.and_then(|ttl| Instant::now().checked_add(ttl));
-        let lane = if delivery.urgent { &mut self.urgent } else { &mut self.merged };
         for (matched, target) in targets.drain(..) {
             let part = Part { passage: passage.clone(), matched };
             let key = (!delivery.key.is_empty()).then(|| delivery.key.clone());
-            let item = Item { body: delivery.body.clone(), key, expires, part };
+            let kept = places.as_mut().and_then(|places| places.of(&target));
+            // Items of one history take one lane, or the urgent ones would overtake the others.
+            let is_urgent = delivery.urgent && kept.is_none();
+            let item = Item { body: delivery.body.clone(), key, expires, part, kept };
+            let lane = if is_urgent { &mut self.urgent } else { &mut self.merged };
             lane.push((target, filter.clone(), item));
         }
         if targets.capacity() <= TARGETS_KEPT_MAX {
@@ -79,6 +85,37 @@ impl Admitted {
                 link.parts.pusher.offer(urgency, lane.drain(..));
             }
         }
+    }
+}
+
+/// Where the item of a delivery stands in the histories of its targets.
+struct Places {
+    by_target: HashMap<Key, Kept>,
+}
+
+impl Places {
+    /// Notes in the track of each target that the item came, whether or not anybody here is to get it.
+    fn take(delivery: &Delivery, targets: &[(u64, Target)], tracks: &Tracks) -> Option<Self> {
+        if delivery.positions.is_empty() {
+            return None;
+        }
+        let names = delivery.names.iter().map(String::as_str);
+        let by_name: HashMap<_, _> = names.zip(&delivery.positions).filter(|(_, at)| at.epoch > 0).collect();
+        let place = |(_, target): &(u64, Target)| {
+            let Target::Group(group) = target else { return None };
+            let at = **by_name.get(&*group.name)?;
+            let track = tracks.of(group);
+            track.take(at);
+            Some((target.key(), Kept { track, at, resets: false, hurries: delivery.urgent }))
+        };
+        Some(Self { by_target: targets.iter().filter_map(place).collect() })
+    }
+
+    /// The place of the item that is offered to a target.
+    fn of(&mut self, target: &Target) -> Option<Box<Kept>> {
+        let mut kept = self.by_target.remove(&target.key())?;
+        kept.resets = kept.track.pays_reset();
+        Some(Box::new(kept))
     }
 }
 

@@ -5,15 +5,18 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use common::link::VERSION;
 use common::link::codec::{Inbound, Outbound};
+use common::link::history::Fetch;
 use common::link::message::{
     ControlDown, ControlUp, GatewayHello, LogicHello, Refused, Routes, Stats, control_down, control_up,
 };
 use common::link::stream::{self, Lost};
 use common::names::Kind;
 use h2::{RecvStream, SendStream};
+use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 
 use super::Link;
+use crate::history::repair;
 use crate::query::Questions;
 use crate::routes::Subscription;
 
@@ -69,16 +72,18 @@ pub(super) async fn run(link: &Link, send: SendStream<Bytes>, mut receive: RecvS
             peer.version,
             env!("CARGO_PKG_VERSION")
         );
-        link.parts.counters.links_refused.inc();
-        control.say(control_up::Body::Refused(Refused { reason: reason.clone() })).await?;
-        let _ = control.send.send_data(Bytes::new(), true);
-        return Err(Ended::Refused(reason));
+        return control.refuse(reason).await;
     }
+    let (_histories, fetches) = match link.parts.fetches.subscribe(&peer) {
+        Ok(subscribed) => subscribed,
+        Err(reason) => return control.refuse(reason).await,
+    };
     tracing::info!(logic = %peer.name, "a link is up");
     let _down = Down(&peer.name);
     let subscribed = link.parts.routes.subscribe();
     link.greeted.cancel();
-    control.converse(&subscribed.subscription, &mut receive, &mut inbound).await
+    let asked = (fetches, peer.engine != 0);
+    control.converse(&subscribed.subscription, asked, &mut receive, &mut inbound).await
 }
 
 /// The peer's hello.
@@ -114,16 +119,27 @@ impl Control<'_> {
         }
     }
 
-    /// Routes, statistics, acknowledgements, questions and answers until the link ends.
+    /// Says why the link is not wanted.
+    async fn refuse(&mut self, reason: String) -> Result<(), Ended> {
+        self.link.parts.counters.links_refused.inc();
+        self.say(control_up::Body::Refused(Refused { reason: reason.clone() })).await?;
+        let _ = self.send.send_data(Bytes::new(), true);
+        Err(Ended::Refused(reason))
+    }
+
+    /// Routes, statistics, acknowledgements, questions and answers of both sides until the link ends.
     async fn converse(
         &mut self,
         routes: &Subscription,
+        (mut fetches, keeps_histories): (mpsc::Receiver<Fetch>, bool),
         receive: &mut RecvStream,
         inbound: &mut Inbound,
     ) -> Result<(), Ended> {
         let directory = &self.link.parts.registry.directory;
         let (questions, mut answers) = Questions::new(self.link.parts.clone());
         self.tell(routes.snapshot(directory)).await?;
+        let mut repairing = std::pin::pin!(repair::repair(self.link.parts.clone()));
+        let mut is_repaired = !keeps_histories;
         let mut heard = Instant::now();
         let mut has_said_goodbye = false;
         let mut every = tokio::time::interval(STATS_EVERY);
@@ -142,6 +158,9 @@ impl Control<'_> {
                         match message.body {
                             Some(control_down::Body::RoutesTaken(taken)) => routes.take(taken.serial),
                             Some(control_down::Body::Ask(ask)) => questions.ask(ask),
+                            Some(control_down::Body::Fetched(fetched)) => {
+                                self.link.parts.fetches.answered(fetched);
+                            }
                             Some(control_down::Body::Hello(_) | control_down::Body::Alive(_)) | None => {}
                         }
                     }
@@ -160,6 +179,8 @@ impl Control<'_> {
                 () = routes.noted() => self.tell(routes.changes(directory)).await?,
                 // `questions` keeps the other end.
                 Some(answer) = answers.recv() => self.say(control_up::Body::Answer(answer)).await?,
+                () = &mut repairing, if !is_repaired => is_repaired = true,
+                Some(fetch) = fetches.recv() => self.say(control_up::Body::Fetch(fetch)).await?,
             }
         }
     }

@@ -1,14 +1,20 @@
 //! All that is due to one target: its items in order, cut into segments that are one frame each.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
+use common::link::message::Position;
 use common::names::Kind;
 use hashbrown::HashMap;
 
-use super::{Filter, ITEM_OVERHEAD, Item, Key, TARGET_BYTES_MAX, TARGET_ITEMS_MAX, Target};
+use super::{Filter, ITEM_OVERHEAD, Item, Kept, Key, TARGET_BYTES_MAX, TARGET_ITEMS_MAX, Target};
+use crate::history::Track;
 
 /// What a room's name needs in each item beside itself: `"room":"",`.
 const ROOM_MEMBER_BYTES: usize = 10;
+
+/// What a place in a history needs in each item: `"epoch":"","offset":,`, the epoch, and an offset of some digits.
+const PLACE_BYTES: usize = 40;
 
 /// Fewer holes than this in a segment are not worth closing.
 const HOLES_MIN: usize = 64;
@@ -21,11 +27,31 @@ pub(super) const PLACES_MAX: usize = 64;
 #[derive(Debug)]
 pub(crate) struct Segment {
     pub(crate) filter: Filter,
+    /// The life of the history that all of them stand in, if they stand in one. On the heap, for most do not.
+    pub(crate) life: Option<Box<Life>>,
     /// `None` where a newer item with the same key came.
     pub(crate) items: Vec<Option<Item>>,
     bytes: usize,
     /// How many of `items` are `None`.
     holes: usize,
+}
+
+/// One life of a history.
+#[derive(Debug)]
+pub(crate) struct Life {
+    pub(crate) track: Arc<Track>,
+    pub(crate) epoch: u64,
+    /// Members are told before that they are at this place now.
+    pub(crate) reset_at: Option<Position>,
+}
+
+impl Life {
+    /// That of an item with which a segment begins.
+    fn of(kept: &Kept) -> Box<Self> {
+        let before = Position { offset: kept.at.offset.saturating_sub(1), ..kept.at };
+        let reset_at = kept.resets.then_some(before);
+        Box::new(Self { track: kept.track.clone(), epoch: kept.at.epoch, reset_at })
+    }
 }
 
 /// Which bound a target has reached.
@@ -122,6 +148,11 @@ impl Batch {
         Some(part)
     }
 
+    /// The history that its items stand in, if they stand in one.
+    pub(crate) fn track(&self) -> Option<&Arc<Track>> {
+        self.segments.iter().find_map(|segment| segment.life.as_ref()).map(|life| &life.track)
+    }
+
     /// Nothing is left of it.
     pub(super) fn is_empty(&self) -> bool {
         self.segments.is_empty()
@@ -130,12 +161,17 @@ impl Batch {
     /// Appends an item; returns the one whose place it took.
     pub(super) fn offer(&mut self, filter: &Filter, mut item: Item) -> Option<Item> {
         let fits = self.segments.back().is_some_and(|last| {
-            last.filter == *filter && last.live() < TARGET_ITEMS_MAX && last.bytes < TARGET_BYTES_MAX
+            last.filter == *filter
+                && last.life.as_ref().map(|life| life.epoch) == item.epoch()
+                && !item.kept.as_ref().is_some_and(|kept| kept.resets)
+                && last.live() < TARGET_ITEMS_MAX
+                && last.bytes < TARGET_BYTES_MAX
         });
         if !fits {
             self.filters_cost += filter.cost();
             self.segments.push_back(Segment {
                 filter: filter.clone(),
+                life: item.kept.as_deref().map(Life::of),
                 // Of ten thousand targets each has one, mostly, and memory for four would not be in the cache.
                 items: Vec::with_capacity(1),
                 bytes: 0,
@@ -147,14 +183,20 @@ impl Batch {
         let old = item.key.take().and_then(|key| self.replace(key, filter, place));
         if let Some(old) = &old {
             self.items -= 1;
-            self.bytes -= old.body.len() + self.prefix_bytes;
+            self.bytes -= self.size(old);
         }
+        let size = self.size(&item);
         self.items += 1;
-        self.bytes += item.body.len() + self.prefix_bytes;
+        self.bytes += size;
         let last = &mut self.segments[segment];
-        last.bytes += item.body.len() + self.prefix_bytes;
+        last.bytes += size;
         last.items.push(Some(item));
         old
+    }
+
+    /// An item as it will be written, about.
+    fn size(&self, item: &Item) -> usize {
+        item.body.len() + self.prefix_bytes + item.kept.as_ref().map_or(0, |_| PLACE_BYTES)
     }
 
     /// Notes the place of the newest item with a key, and takes out the one before it. Only an item for the
@@ -175,9 +217,10 @@ impl Batch {
         let (segment, at) = std::mem::replace(known, place);
         let segment = segment - first;
         let old = segments[segment].items[at].take();
-        segments[segment].holes += 1;
+        self.segments[segment].holes += 1;
         if let Some(old) = &old {
-            segments[segment].bytes -= old.body.len() + self.prefix_bytes;
+            let size = self.size(old);
+            self.segments[segment].bytes -= size;
         }
         self.compact(segment);
         old

@@ -39,6 +39,7 @@ pub(super) fn item(number: u32, offered: &Offered) -> Item {
         key: offered.key.map(|key| key.to_string()),
         expires: None,
         part: Part { passage, matched: 1 },
+        kept: None,
     }
 }
 

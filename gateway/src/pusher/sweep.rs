@@ -9,11 +9,15 @@
 //! Nor is anybody written to who stays but has left the group, or become another user: each bucket counts such
 //! departures, and a write that finds the count changed, under the lock that the reply to the command is written with,
 //! is looked up again. So the reply says the truth: nothing of the group follows it.
+//!
+//! Frames of a history pass over members that are brought their items otherwise ([`span`]).
 
+mod frames;
+mod span;
 mod totals;
 
 use std::ops::Range;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Instant;
 
 use common::names::Kind;
@@ -21,12 +25,14 @@ use common::names::Kind;
 use crate::bucket::{BUCKETS, Bucket, Local, Slot};
 use crate::connection::{Connection, Piece};
 use crate::counters::Counters;
-use crate::deflate::{Compressor, Window};
+use crate::deflate::Compressor;
 use crate::directory::Group;
 use crate::frame;
 use crate::merger::{Batch, Filter, Target};
 use crate::registry::{Registry, bits};
 use crate::tally::Tally;
+use frames::Frame;
+use span::Span;
 use totals::Totals;
 
 /// Connections whose handles are taken under one lock.
@@ -38,33 +44,6 @@ const NOTED_MAX: usize = 16_384;
 
 /// Targets looked up under one lock, if they have few members.
 const TARGETS_MAX: usize = 256;
-
-/// One frame of the sweep, the same bytes for all who are due it.
-#[derive(Debug)]
-struct Frame {
-    piece: Piece,
-    /// Its compressed twin for each window, made by the first who needs it; others wait for that rather than
-    /// make it again. `None` inside: it did not get smaller.
-    twins: [OnceLock<Option<Box<Piece>>>; Window::KINDS],
-    filter: Filter,
-    /// How many connections are due it, at the most.
-    readers: u64,
-}
-
-impl Frame {
-    /// What a connection is sent: the bytes that it may have.
-    fn piece(&self, connection: &Connection, compressor: &Compressor) -> &Piece {
-        let Some(window) = connection.deflate.filter(|_| compressor.wants(&self.piece.bytes, self.readers))
-        else {
-            return &self.piece;
-        };
-        let twin = self.twins[window as usize].get_or_init(|| {
-            let bytes = compressor.compress(&self.piece.bytes, window)?;
-            Some(Box::new(Piece { bytes, ..self.piece.clone() }))
-        });
-        twin.as_deref().unwrap_or(&self.piece)
-    }
-}
 
 /// Someone in a bucket is due the frames `first..end`.
 #[derive(Debug)]
@@ -103,6 +82,8 @@ pub(super) struct Sweep {
     buckets: Vec<usize>,
     /// Connections that are due something, a connection of several targets counted for each.
     reach: u64,
+    /// Some of the frames are of histories.
+    has_spans: bool,
     counters: Arc<Counters>,
     compressor: Arc<Compressor>,
 }
@@ -153,11 +134,15 @@ impl Sweep {
             entries: (0..BUCKETS).map(|_| Vec::new()).collect(),
             buckets: Vec::new(),
             reach: 0,
+            has_spans: false,
             counters: counters.clone(),
             compressor: compressor.clone(),
         };
         for batch in batches {
             let first = sweep.frames.len() as u32;
+            if let Some(track) = batch.track() {
+                track.sweep_begins();
+            }
             for segment in batch.segments {
                 sweep.encode(segment, &batch.target, now);
             }
@@ -166,6 +151,7 @@ impl Sweep {
                 sweep.address(&batch.target, first, end);
             }
         }
+        sweep.has_spans = sweep.frames.iter().any(|frame| frame.span.is_some());
         counters.frames_encoded.inc_by(sweep.frames.len() as u64);
         let start = now.elapsed().subsec_nanos() as usize % BUCKETS;
         sweep.buckets = (0..BUCKETS)
@@ -184,10 +170,23 @@ impl Sweep {
         };
         let mut bodies = Vec::with_capacity(segment.items.len());
         let mut parts = Vec::with_capacity(segment.items.len());
+        let mut offsets = Vec::new();
+        let mut span = segment.life.map(|life| Span::begin(*life, &segment.items));
+        if let Some(reset) = span.as_ref().and_then(Span::reset) {
+            let room = room.cloned();
+            self.frames.push(Frame {
+                piece: Piece { bytes: reset.0, tally: None, room },
+                twins: Default::default(),
+                readers,
+                filter: Filter::default(),
+                span: Some(Box::new(reset.1)),
+            });
+        }
         for item in segment.items.into_iter().flatten() {
             if item.expires.is_some_and(|expires| expires <= now) {
                 item.part.expired(&self.counters);
             } else {
+                offsets.extend(item.kept.map(|kept| kept.at.offset));
                 bodies.push(item.body);
                 parts.push(item.part);
             }
@@ -196,13 +195,17 @@ impl Sweep {
             return;
         }
         self.counters.frame_items.observe(bodies.len() as f64);
-        let bytes = frame::push(room.map(|group| &*group.name), bodies.iter());
+        let bytes = match &mut span {
+            None => frame::push(room.map(|group| &*group.name), bodies.iter()),
+            Some(span) => span.encode(offsets, bodies),
+        };
         let tally = Tally::new(parts, self.counters.clone());
         self.frames.push(Frame {
             piece: Piece { bytes, tally: Some(tally), room: room.cloned() },
             twins: Default::default(),
             readers,
             filter: segment.filter,
+            span: span.map(Box::new),
         });
     }
 
@@ -319,7 +322,11 @@ impl Sweep {
                     continue;
                 }
                 for index in entry.first..entry.end {
-                    if self.frames[index as usize].filter.admits(connection.local, slot.app) {
+                    let frame = &self.frames[index as usize];
+                    let is_due = |span: &Span| span.is_due(connection.local);
+                    if frame.filter.admits(connection.local, slot.app)
+                        && frame.span.as_deref().is_none_or(is_due)
+                    {
                         frames.push(index);
                     }
                 }
@@ -342,7 +349,15 @@ impl Sweep {
             let indexes = &scratch.frames[start..frames_end as usize];
             let due = indexes.iter().map(|index| &self.frames[*index as usize]);
             pieces.extend(due.map(|frame| frame.piece(&connection, &self.compressor)));
-            let Some(wrote) = connection.send_if(&pieces, &still) else {
+            let cut = self.cut(connection.local, indexes);
+            let wrote = if cut.is_empty() {
+                connection.send_if(&pieces, &still)
+            } else {
+                let mut pieces = pieces.clone();
+                cut.iter().for_each(|(at, piece)| pieces[*at] = &**piece);
+                connection.send_if(&pieces, &still)
+            };
+            let Some(wrote) = wrote else {
                 scratch.chunk.end = done;
                 break;
             };
@@ -352,11 +367,26 @@ impl Sweep {
         scratch.frames.clear();
     }
 
+    /// The frames, by their place among those due, of which a connection is due a part only.
+    fn cut(&self, local: Local, indexes: &[u32]) -> Vec<(usize, Arc<Piece>)> {
+        if !self.has_spans {
+            return Vec::new();
+        }
+        let part = |(at, index): (usize, &u32)| {
+            let frame = &self.frames[*index as usize];
+            Some((at, frame.span.as_deref()?.cut(local, &frame.piece)?))
+        };
+        // Nothing is put into it, mostly, and then it has no memory.
+        indexes.iter().enumerate().filter_map(part).collect()
+    }
+
     /// All connections have been passed: what became of each frame is told.
     pub(super) fn seal(&self) {
         self.frames.iter().filter_map(|frame| frame.piece.tally.as_ref()).for_each(|tally| tally.seal());
     }
 }
 
+#[cfg(test)]
+mod resuming;
 #[cfg(test)]
 pub(super) mod tests;

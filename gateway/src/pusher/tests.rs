@@ -72,7 +72,7 @@ impl World {
         let passage = Passage::new(Arc::<Outgoing>::default(), 1, 1);
         let part = Part { passage, matched: 1 };
         let body = Bytes::from(format!("\"data\":\"{body}\"}}"));
-        let item = Item { body, key: None, expires: None, part };
+        let item = Item { body, key: None, expires: None, part, kept: None };
         self.pusher.offer(urgency, std::iter::once((Target::Group(group), Filter::default(), item)));
     }
 }

@@ -4,24 +4,21 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use common::client::{CloseCode, Command, Numbered, Position, Refused, Reply, Response, Seq};
+use common::client::{CloseCode, Command, Numbered, Refused, Reply, Response, Seq};
 use common::names;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::Step;
 use crate::admission::Claimed;
-use crate::bucket::Local;
 use crate::connection::Connection;
 use crate::frame;
+use crate::history::resume::{self, Outcome};
 use crate::limits::Limit;
 use crate::node::Parts;
-use crate::registry::{Join, Overflow, Registration};
+use crate::registry::Registration;
 
 /// Messages that could not be understood before the client is closed: a program that sends rubbish.
 pub(crate) const BAD_MESSAGES_MAX: u8 = 16;
-
-/// What a reply says when it went well.
-type Outcome = Result<Option<Value>, (u16, String)>;
 
 /// Hears one text message.
 pub(super) fn hear(
@@ -74,7 +71,7 @@ pub(super) fn too_fast(parts: &Parts) -> String {
 async fn answer(command: Numbered<Command>, connection: Arc<Connection>, parts: Arc<Parts>) {
     let Numbered { seq, body } = command;
     let name = name(&body);
-    let outcome = carry_out(body, connection.local, &parts).await;
+    let outcome = carry_out(body, &connection, &parts).await;
     if seq.is_some() || outcome.is_err() {
         connection.send_control(reply(seq.as_ref(), name, outcome));
     }
@@ -97,7 +94,8 @@ fn reply(seq: Option<&Seq>, cmd: &str, outcome: Outcome) -> bytes::Bytes {
     frame::json(&Reply { seq, cmd, response: Response { code, code_msg, data } })
 }
 
-async fn carry_out(command: Command, local: Local, parts: &Parts) -> Outcome {
+async fn carry_out(command: Command, connection: &Arc<Connection>, parts: &Arc<Parts>) -> Outcome {
+    let local = connection.local;
     let bad = |what: &str, error: names::BadName| (400, format!("{what} {error}"));
     match command {
         Command::Heartbeat => Ok(None),
@@ -115,10 +113,6 @@ async fn carry_out(command: Command, local: Local, parts: &Parts) -> Outcome {
             let admitted = parts.settings.admission.admit(claimed, SystemTime::now());
             let (identity, rights) = admitted.map_err(|(_, words)| (401, words))?;
             let mut data = json!({"userId": identity.user, "appId": identity.app});
-            parts.registry.bind(local, &identity).map_err(|overflow| {
-                parts.counters.refuse(overflow.limit());
-                (409, overflow.words().to_owned())
-            })?;
             // Rooms that only the token before allowed are left, and named.
             let may =
                 |room: &str| parts.settings.admission.may_join(room, &identity, rights.as_deref()).is_ok();
@@ -129,8 +123,7 @@ async fn carry_out(command: Command, local: Local, parts: &Parts) -> Outcome {
             if let Some(rights) = rights {
                 parts.registry.allow(local, rights);
             }
-            settle(parts).await;
-            Ok(Some(recovered(data, from.as_ref())))
+            resume::log_in(parts, connection, &identity, from.as_ref(), data).await
         }
         Command::Join { room, from } => {
             names::check(&room).map_err(|error| bad("room", error))?;
@@ -140,40 +133,11 @@ async fn carry_out(command: Command, local: Local, parts: &Parts) -> Outcome {
                 let may = parts.settings.admission.may_join(&room, &identity, rights.as_deref());
                 may.map_err(|words| (403, words))?;
             }
-            match parts.registry.join(local, &room) {
-                Join::TooMany => {
-                    parts.counters.refuse(Limit::RoomsPerClient);
-                    let most = parts.settings.limits.rooms_per_client;
-                    Err((409, format!("a client is in at most {most} rooms; leave one first")))
-                }
-                Join::Full => {
-                    parts.counters.refuse(Limit::Rooms);
-                    Err((503, Overflow::Rooms.words().to_owned()))
-                }
-                Join::Joined | Join::Already => {
-                    settle(parts).await;
-                    Ok(from.map(|from| recovered(json!({}), Some(&from))))
-                }
-            }
+            resume::join(parts, connection, &room, from.as_ref()).await
         }
         Command::Leave { room } => {
             names::check(&room).map_err(|error| bad("room", error))?;
             if parts.registry.leave(local, &room) { Ok(None) } else { Err((404, "not in that room".into())) }
         }
     }
-}
-
-/// Waits until a push that is accepted from now on reaches what was just joined.
-async fn settle(parts: &Parts) {
-    if !parts.routes.settled().await {
-        parts.counters.routes_unsettled.inc();
-    }
-}
-
-/// Rooms and users here keep no history: one who asks to resume is told that nothing was recovered.
-fn recovered(mut data: Value, from: Option<&Position>) -> Value {
-    if from.is_some() {
-        data["recovered"] = Value::Bool(false);
-    }
-    data
 }

@@ -7,9 +7,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use common::link::ask::{Answer, Ask, answer, ask};
 use common::link::codec::{Inbound, Outbound};
+use common::link::history::{Fetch, Fetched, KeptItem};
 use common::link::message::{
-    ControlDown, ControlUp, Delivery, Down, LogicHello, Receipts, Route, RoutesTaken, To, Up, control_down,
-    control_up, down, up,
+    ControlDown, ControlUp, Delivery, Down, LogicHello, Position, Receipts, Route, RoutesTaken, To, Up,
+    control_down, control_up, down, up,
 };
 use common::link::stream;
 use common::link::{CONTROL_PATH, DATA_PATH, LINK_HEADER, VERSION};
@@ -28,6 +29,8 @@ pub(crate) struct Logic {
     routes: mpsc::Receiver<(Vec<Route>, Vec<Route>)>,
     asks: mpsc::Sender<Ask>,
     answers: mpsc::Receiver<Answer>,
+    fetches: mpsc::Receiver<Fetch>,
+    fetched: mpsc::Sender<Fetched>,
     tasks: Vec<JoinHandle<()>>,
     serial: u64,
     asked: u64,
@@ -62,7 +65,7 @@ pub(crate) async fn post(
 }
 
 pub(crate) fn hello(version: u32) -> ControlDown {
-    let hello = LogicHello { version, name: "test".into(), instance: 7 };
+    let hello = LogicHello { version, name: "test".into(), instance: 7, ..LogicHello::default() };
     ControlDown { body: Some(control_down::Body::Hello(hello)) }
 }
 
@@ -74,21 +77,53 @@ pub(crate) async fn say(send: &mut SendStream<Bytes>, message: &ControlDown) {
 
 /// A link that is up: routes are acknowledged as they come, receipts gather.
 pub(crate) async fn link(ingress: SocketAddr) -> Logic {
+    link_as(ingress, hello(VERSION)).await
+}
+
+/// The same for a node that keeps a history of every room and user.
+pub(crate) async fn link_with_history(ingress: SocketAddr) -> Logic {
+    let every = || vec!["*".to_owned()];
+    let name = "test".into();
+    let hello = LogicHello {
+        version: VERSION,
+        name,
+        instance: 7,
+        history_rooms: every(),
+        history_users: every(),
+        engine: 7,
+    };
+    link_as(ingress, ControlDown { body: Some(control_down::Body::Hello(hello)) }).await
+}
+
+async fn link_as(ingress: SocketAddr, hello: ControlDown) -> Logic {
     let (mut client, connection) = open(ingress).await;
     let (status, mut control, control_up) = post(&mut client, CONTROL_PATH, None).await;
     assert_eq!(status, 200);
-    say(&mut control, &hello(VERSION)).await;
+    say(&mut control, &hello).await;
     let (told, routes) = mpsc::channel(1000);
     let (asks, to_ask) = mpsc::channel(1000);
     let (answered, answers) = mpsc::channel(1000);
-    let talk = spawn(converse(control, control_up, told, to_ask, answered));
+    let (fetch, fetches) = mpsc::channel(1000);
+    let (fetched, to_say) = mpsc::channel(1000);
+    let talk = spawn(converse(control, control_up, told, (to_ask, answered), (fetch, to_say)));
     let (status, data, data_up) = post(&mut client, DATA_PATH, None).await;
     assert_eq!(status, 200);
     let (receipts, up) = mpsc::channel(1000);
     let hear = spawn(receive(data_up, receipts));
     let tasks = vec![connection, talk, hear];
-    let mut logic =
-        Logic { data, up, routes, asks, answers, tasks, serial: 0, asked: 0, fates: HashMap::new() };
+    let mut logic = Logic {
+        data,
+        up,
+        routes,
+        asks,
+        answers,
+        fetches,
+        fetched,
+        tasks,
+        serial: 0,
+        asked: 0,
+        fates: HashMap::new(),
+    };
     // The snapshot's last message says that the gateway waits for our acknowledgements from now on.
     logic.routes().await;
     logic
@@ -98,8 +133,8 @@ async fn converse(
     mut send: SendStream<Bytes>,
     mut receive: RecvStream,
     told: mpsc::Sender<(Vec<Route>, Vec<Route>)>,
-    mut asks: mpsc::Receiver<Ask>,
-    answered: mpsc::Sender<Answer>,
+    (mut asks, answered): (mpsc::Receiver<Ask>, mpsc::Sender<Answer>),
+    (fetch, mut fetched): (mpsc::Sender<Fetch>, mpsc::Receiver<Fetched>),
 ) {
     let mut inbound = Inbound::default();
     let mut beat = tokio::time::interval(Duration::from_secs(1));
@@ -108,6 +143,9 @@ async fn converse(
             received = stream::receive(&mut receive, &mut inbound) => if received.is_err() { return },
             Some(ask) = asks.recv() => {
                 say(&mut send, &ControlDown { body: Some(control_down::Body::Ask(ask)) }).await;
+            }
+            Some(fetched) = fetched.recv() => {
+                say(&mut send, &ControlDown { body: Some(control_down::Body::Fetched(fetched)) }).await;
             }
             _ = beat.tick() => {
                 let alive = common::link::message::Alive { beat: 1 };
@@ -121,6 +159,7 @@ async fn converse(
                     say(&mut send, &ControlDown { body: Some(control_down::Body::RoutesTaken(taken)) }).await;
                     told.send((routes.begun, routes.ceased)).await.ok();
                 }
+                Some(control_up::Body::Fetch(asked)) => fetch.send(asked).await.unwrap_or(()),
                 Some(control_up::Body::Answer(answer)) => answered.send(answer).await.unwrap_or(()),
                 _ => {}
             }
@@ -168,6 +207,34 @@ impl Logic {
         }
         stream::send(&mut self.data, outbound.take().unwrap()).await.unwrap();
         self.serial
+    }
+
+    /// What is asked of a history next.
+    pub(crate) async fn fetch(&mut self) -> Fetch {
+        tokio::time::timeout(PATIENCE, self.fetches.recv()).await.expect("a question in time").unwrap()
+    }
+
+    /// Whether something was asked that nobody has taken yet.
+    pub(crate) fn has_fetch(&mut self) -> bool {
+        self.fetches.try_recv().is_ok()
+    }
+
+    /// Answers that a history stands at `head`, with these items after the place that was asked for.
+    pub(crate) async fn fetched(&mut self, asked: &Fetch, head: (u64, u64), items: &[(u64, &str)]) {
+        let item = |(offset, data): &(u64, &str)| KeptItem {
+            offset: *offset,
+            body: Bytes::from(format!("\"data\":{data}}}")),
+            ..KeptItem::default()
+        };
+        let since = asked.since.unwrap_or_default();
+        let fetched = Fetched {
+            id: asked.id,
+            head: Some(Position { epoch: head.0, offset: head.1 }),
+            continues: since.epoch == head.0 && since.offset <= head.1,
+            last: items.last().map_or(since.offset, |(offset, _)| *offset),
+            items: items.iter().map(item).collect(),
+        };
+        self.fetched.send(fetched).await.unwrap();
     }
 
     /// Asks without waiting; the id of the question.

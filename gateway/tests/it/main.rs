@@ -14,6 +14,7 @@ mod echo;
 mod edge;
 mod h2_requirements;
 mod handshake_matrix;
+mod history;
 mod limits;
 mod logic;
 mod negotiation_matrix;

@@ -42,6 +42,16 @@ fn name() -> Value {
     json!({"type": "string", "minLength": 1, "maxLength": 256, "pattern": NAME})
 }
 
+/// Whose history: a room's, or the user's own.
+fn owner() -> [(&'static str, Value); 2] {
+    [("room", name()), ("user", json!({"const": true}))]
+}
+
+/// A place in somebody's history.
+fn of_history(required: &[&str]) -> Value {
+    object(owner().into_iter().chain(position()), required)
+}
+
 fn position() -> [(&'static str, Value); 2] {
     [("epoch", json!({"type": "string"})), ("offset", json!({"type": "integer", "minimum": 0}))]
 }
@@ -70,7 +80,7 @@ fn sent() -> Vec<(&'static str, &'static str, Value)> {
         ("heartbeat", "Says that it lives.", command("heartbeat", json!({"type": "object"}))),
         (
             "join",
-            "Joins a room, or resumes it from a place. Replied to once what is pushed reaches it.",
+            "Joins a room, or resumes it from a place. Replied to once what was missed was sent and what is pushed reaches it.",
             command("join", room()),
         ),
         ("leave", "Leaves a room.", command("leave", object([("room", name())], &["room"]))),
@@ -95,6 +105,7 @@ fn received() -> Vec<(&'static str, &'static str, Value)> {
             ("heartbeatMs", json!({"type": "integer"})),
             ("windowMs", json!({"type": "integer"})),
             ("version", json!({"type": "integer"})),
+            ("positions", json!({"type": "array", "items": of_history(&["epoch", "offset"])})),
         ],
         &["clientId", "heartbeatMs", "windowMs", "version"],
     );
@@ -117,14 +128,14 @@ fn received() -> Vec<(&'static str, &'static str, Value)> {
         ],
         &["cmd", "response"],
     );
-    let reset = std::iter::once(("room", name())).chain(position()).collect();
+    let reset = owner().into_iter().chain(position()).collect();
     let gap = vec![("room", name()), ("reason", json!({"type": "string"}))];
     let reconnect = object([("afterMs", json!({"type": "integer", "minimum": 0}))], &["afterMs"]);
     vec![
         ("hello", "The first message.", said("hello", vec![("data", hello)], &["data"])),
         ("push", "What was pushed in a window, in order.", said("push", vec![("items", items)], &["items"])),
         ("reply", "The answer to a command: 200, or why not.", reply),
-        ("reset", "History could not continue: reload.", said("reset", reset, &[])),
+        ("reset", "History could not continue: reload; this is the place now.", said("reset", reset, &[])),
         ("gap", "Something was dropped on purpose.", said("gap", gap, &["reason"])),
         (
             "reconnect",
@@ -158,6 +169,10 @@ fn build() -> Value {
             ("room", json!({"type": "array", "maxItems": ROOMS_PER_CLIENT_MAX, "items": name()})),
             ("userId", name()),
             ("appId", app()),
+            (
+                "login",
+                json!({"const": "later", "description": "The user is not in the history before its login says where it was."}),
+            ),
         ],
         &[],
     );

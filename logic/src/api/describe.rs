@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::manage::Answer;
 use super::routes::Call;
-use super::{clients, gateways, ledger, push, rooms, stats, users};
+use super::{clients, gateways, history, ledger, push, rooms, stats, users};
 
 /// A query parameter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,9 +14,12 @@ pub(super) enum Query {
     Cursor,
     Limit,
     DryRun,
+    Since,
+    Epoch,
 }
 
 const LISTING: &[Query] = &[Query::AppId, Query::Cursor, Query::Limit];
+const HISTORY: &[Query] = &[Query::Since, Query::Epoch, Query::Limit];
 
 /// The body of a call or of its answer.
 #[derive(Debug, Clone, Copy)]
@@ -96,6 +99,8 @@ pub(super) fn describe(call: Call) -> Option<Described> {
         Call::Rooms => plain("listRooms", "rooms", "Rooms with a member, each once, in pages", LISTING, whole::<rooms::RoomPage>, QUESTION),
         Call::Room => plain("getRoom", "rooms", "How many are in a room", &[AppId], whole::<rooms::Room>, QUESTION),
         Call::RoomClients => plain("listRoomClients", "rooms", "The members of a room, in pages", LISTING, whole::<clients::ClientPage>, QUESTION),
+        Call::RoomHistory => plain("getRoomHistory", "history", "The items that are kept of a room", HISTORY, of::<history::History>, &[400, 404]),
+        Call::UserHistory => plain("getUserHistory", "history", "The items that are kept of a user", HISTORY, of::<history::History>, &[400, 404]),
         Call::Dissolve => plain("dissolveRoom", "rooms", "Let all members leave a room; they stay connected", &[AppId], whole::<users::Left>, CHANGE),
         Call::Apps => plain("listApps", "cluster", "Applications with a connection, in pages", LISTING, whole::<stats::AppPage>, QUESTION),
         Call::Stats => plain("getStats", "cluster", "How many are online, in all or of one application", &[AppId], whole::<stats::Stats>, QUESTION),

@@ -10,8 +10,8 @@ use crate::query::list::{self, BadCursor};
 use crate::query::{Failed, Unanswered, Whole};
 
 /// Entries of a page if nobody says how many, and at most.
-const LIMIT: usize = 100;
-const LIMIT_MAX: usize = common::link::ask::PAGE_MAX as usize;
+pub(super) const LIMIT: usize = 100;
+pub(super) const LIMIT_MAX: usize = common::link::ask::PAGE_MAX as usize;
 
 /// What a name looks like, for descriptions of the API: no control characters.
 pub(super) const NAME: &str = r"^[^\u0000-\u001f\u007f-\u009f]+$";
@@ -107,12 +107,12 @@ fn app_id(text: &str) -> Result<u32, Problem> {
 }
 
 /// Digits only, and not 0.
-fn number(text: &str, most: u64) -> Option<u64> {
+pub(super) fn number(text: &str, most: u64) -> Option<u64> {
     let is_plain = text.bytes().all(|byte| byte.is_ascii_digit());
     text.parse().ok().filter(|number| is_plain && (1..=most).contains(number))
 }
 
-fn bad_query(detail: String) -> Problem {
+pub(super) fn bad_query(detail: String) -> Problem {
     Problem::new(StatusCode::BAD_REQUEST, "invalid_query", detail)
 }
 

@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 
 use super::describe::{Content, Described, Query, describe};
 use super::manage::NAME;
-use super::push::schema::ID;
+use super::push::schema::{EPOCH, ID};
 use super::query;
 use super::routes::ROUTES;
 
@@ -161,6 +161,16 @@ fn parameter(query: &Query) -> Value {
             "limit",
             "Most entries of the page.",
             json!({"type": "integer", "minimum": 1, "maximum": common::link::ask::PAGE_MAX, "default": 100}),
+        ),
+        Query::Since => (
+            "since",
+            "The offset of the last item that is known; without it, from the oldest that is kept.",
+            json!({"type": "integer", "minimum": 0}),
+        ),
+        Query::Epoch => (
+            "epoch",
+            "The epoch that `since` is of; without it, the present one.",
+            json!({"type": "string", "pattern": EPOCH}),
         ),
         Query::DryRun => ("dryRun", "Say whom it would reach; send nothing.", json!({"type": "boolean"})),
     };

@@ -185,6 +185,10 @@ fn refused(refusal: Refusal) -> Problem {
             let detail = format!("the link to gateway {gateway} is full; nothing was sent");
             Problem::unavailable("overloaded", detail, 1)
         }
+        Refusal::HistoryFull => {
+            let detail = "the histories take as much memory as they may (--history-memory); nothing was sent or stored";
+            Problem::unavailable("history_full", detail, 1)
+        }
     }
 }
 

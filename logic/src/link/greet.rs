@@ -41,6 +41,7 @@ impl Link {
             version: VERSION,
             name: self.shared.name.clone(),
             instance: self.shared.publisher.instance.0,
+            ..self.shared.publisher.hello_of_histories()
         };
         let said = say(&mut control_send, control_down::Body::Hello(hello)).await;
         let mut inbound = Inbound::default();

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use common::ids::Instance;
 use common::link::codec::Outbound;
 use common::link::message::{Alive, ControlUp, RoutesTaken, Up, control_down, control_up, up};
 use common::link::stream::{receive, send};
@@ -37,6 +38,8 @@ struct Entered<'a> {
     id: LinkId,
     outbox: Arc<Outbox>,
     desk: Arc<Desk>,
+    /// The run of the gateway.
+    instance: Instance,
     /// We end it, for the gateway is silent or stalled.
     is_given_up: bool,
 }
@@ -119,7 +122,7 @@ impl Link {
         };
         self.view.is_up(greeted.hello.clone());
         tracing::info!(gateway = %peer.name, address = %self.address, "linked");
-        Ok(Entered { link: self, id, outbox, desk, is_given_up: false })
+        Ok(Entered { link: self, id, outbox, desk, instance: peer.instance, is_given_up: false })
     }
 
     /// The control stream, both ways.
@@ -160,6 +163,10 @@ impl Link {
                 }
                 Some(control_up::Body::Stats(stats)) => self.view.holds(stats),
                 Some(control_up::Body::Answer(answer)) => up.desk.answer(answer),
+                Some(control_up::Body::Fetch(fetch)) => {
+                    let fetched = self.shared.publisher.fetch(&fetch, up.instance).await;
+                    say(&mut control.send, control_down::Body::Fetched(fetched)).await?;
+                }
                 Some(control_up::Body::Refused(refused)) => return Err(Trouble::Refused(refused.reason)),
                 // A second hello means nothing; what a later release says is passed over.
                 Some(control_up::Body::Hello(_)) | None => {}

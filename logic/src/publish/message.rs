@@ -23,20 +23,31 @@ const HEAD_BYTES_MAX: usize = 32;
 
 /// Encodes all of a delivery but its serial number. `delivery` comes without serial and body.
 pub(crate) fn rest(delivery: &Delivery, push: &Push<'_>) -> Bytes {
-    let body = body_bytes(push);
-    let mut rest = BytesMut::with_capacity(delivery.encoded_len() + 11 + body);
+    let length = body_bytes(push);
+    let mut rest = BytesMut::with_capacity(delivery.encoded_len() + 11 + length);
     delivery.encode_raw(&mut rest);
     encode_key(DELIVERY_BODY, WireType::LengthDelimited, &mut rest);
-    encode_varint(body as u64, &mut rest);
-    if let Some(event) = push.event {
-        rest.put_slice(b"\"event\":");
-        rest.put_slice(event.as_bytes());
-        rest.put_u8(b',');
-    }
-    rest.put_slice(b"\"data\":");
-    rest.put_slice(push.data.as_bytes());
-    rest.put_u8(b'}');
+    encode_varint(length as u64, &mut rest);
+    put_body(push, &mut rest);
     rest.freeze()
+}
+
+/// The item's JSON from its `"event"` or `"data"` member on, by itself.
+pub(crate) fn body(push: &Push<'_>) -> Bytes {
+    let mut body = BytesMut::with_capacity(body_bytes(push));
+    put_body(push, &mut body);
+    body.freeze()
+}
+
+fn put_body(push: &Push<'_>, into: &mut BytesMut) {
+    if let Some(event) = push.event {
+        into.put_slice(b"\"event\":");
+        into.put_slice(event.as_bytes());
+        into.put_u8(b',');
+    }
+    into.put_slice(b"\"data\":");
+    into.put_slice(push.data.as_bytes());
+    into.put_u8(b'}');
 }
 
 /// How long the item's JSON is from its `"event"` or `"data"` member on.

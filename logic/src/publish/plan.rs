@@ -8,9 +8,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use common::ids::{ClientId, Instance, PushId};
-use common::link::message::{Delivery, To};
+use common::link::message::{Delivery, Position, To};
 use common::names::Kind;
 
+use super::stored::Stored;
 use super::{Published, message};
 use crate::ledger::Outcome;
 use crate::link::outbox::Outbox;
@@ -76,8 +77,14 @@ enum Part {
 }
 
 impl Plan {
-    /// Plans a push; `None` if no gateway is known. `holders` is scratch space.
-    pub(super) fn new(push: &Push<'_>, roster: &Roster, holders: &mut Vec<LinkId>) -> Option<Self> {
+    /// Plans a push that stands at these `positions`, if it is in any history: one for each name. `None` if it is in
+    /// none and no gateway is known. `holders` is scratch space.
+    pub(super) fn new(
+        push: &Push<'_>,
+        positions: &[Position],
+        roster: &Roster,
+        holders: &mut Vec<LinkId>,
+    ) -> Option<Self> {
         let mut plan = Self {
             sends: Vec::new(),
             failed: Vec::new(),
@@ -95,14 +102,14 @@ impl Plan {
                 Ok(linked) => match parts.of(linked) {
                     None => plan.unconcerned += 1,
                     Some(part) => {
-                        let rest = encode(push, part, linked.instance, &mut shared);
+                        let rest = encode(push, positions, part, linked.instance, &mut shared);
                         let (label, outbox) = (known.label.clone(), linked.outbox.clone());
                         plan.sends.push(Send { link: linked.id, label, outbox, rest });
                     }
                 },
             }
         }
-        (plan.known > 0).then_some(plan)
+        (plan.known > 0 || !positions.is_empty()).then_some(plan)
     }
 
     /// One of the sends cannot be made.
@@ -113,7 +120,13 @@ impl Plan {
     }
 
     /// What became of it.
-    pub(super) fn published(mut self, id: PushId, wait: Wait, outcome: Option<Outcome>) -> Published {
+    pub(super) fn published(
+        mut self,
+        id: PushId,
+        wait: Wait,
+        outcome: Option<Outcome>,
+        stored: Vec<Stored>,
+    ) -> Published {
         let outcome = outcome.unwrap_or_default();
         let was_sent = !self.sends.is_empty();
         for (link, code) in outcome.failed {
@@ -121,7 +134,8 @@ impl Plan {
                 self.failed.push((send.label.clone(), code));
             }
         }
-        let nobody_took_it = outcome.accepted == 0 && !self.failed.is_empty();
+        // What is stored is taken, whoever else took it.
+        let nobody_took_it = outcome.accepted == 0 && !self.failed.is_empty() && stored.is_empty();
         Published {
             id,
             tally: outcome.tally,
@@ -131,6 +145,7 @@ impl Plan {
             was_sent,
             is_failure: nobody_took_it && (was_sent || self.has_failed_holder || self.unconcerned == 0),
             wait,
+            stored,
         }
     }
 }
@@ -201,13 +216,25 @@ impl<'a> Parts<'a> {
 }
 
 /// Encodes one gateway's message. What several gateways get alike is encoded once and kept in `shared`.
-fn encode(push: &Push<'_>, part: Part, instance: Instance, shared: &mut Option<Bytes>) -> Bytes {
+fn encode(
+    push: &Push<'_>,
+    positions: &[Position],
+    part: Part,
+    instance: Instance,
+    shared: &mut Option<Bytes>,
+) -> Bytes {
     let here = push.except.iter().filter(|id| id.gateway == instance);
     let except: Vec<u64> = here.map(|id| id.local).collect();
     let is_shared = matches!(part, Part::Whole) && except.is_empty();
     if let (true, Some(rest)) = (is_shared, &shared) {
         return rest.clone();
     }
+    let positions = match &part {
+        Part::Names(places) if !positions.is_empty() => {
+            places.iter().map(|place| positions[*place]).collect()
+        }
+        _ => positions.to_vec(),
+    };
     let (to, names, clients) = match (&push.to, part) {
         (_, Part::Clients(clients)) => (To::Clients, Vec::new(), clients),
         (Target::Names(kind, names), Part::Names(places)) => {
@@ -225,6 +252,7 @@ fn encode(push: &Push<'_>, part: Part, instance: Instance, shared: &mut Option<B
         key: push.key.clone(),
         urgent: push.urgent,
         ttl_ms: push.ttl_ms,
+        positions,
         ..Delivery::default()
     };
     let rest = message::rest(&delivery, push);

@@ -23,7 +23,7 @@ fn routes(names: impl Iterator<Item = usize>) -> Routes {
 #[tokio::test]
 async fn cleaning_after_a_large_link_gives_others_their_turn_and_never_shows_it() {
     let counters = Counters::new(&Metrics::new("logic"));
-    let publisher = Publisher::new(Instance(1), Duration::from_secs(1), counters);
+    let publisher = Publisher::new(Instance(1), Duration::from_secs(1), counters, Histories::none());
     let ((lost, outbox), (stays, _)) = (link(&publisher, "lost", 2), link(&publisher, "stays", 3));
     publisher.routes(lost, &routes(0..NAMES)).await;
     publisher.routes(stays, &routes((0..NAMES).step_by(2))).await;

@@ -5,6 +5,7 @@
 mod bad_input;
 mod fake;
 mod fleet;
+mod history;
 mod http1_requirements;
 mod keys;
 mod limits;

@@ -27,10 +27,17 @@ impl World {
     }
 
     pub(in crate::pusher) fn register(&self, rooms: &[String]) -> Registration {
+        self.register_on(Transport::Memory(Box::default()), rooms)
+    }
+
+    pub(in crate::pusher) fn register_on(&self, transport: Transport, rooms: &[String]) -> Registration {
         self.registry.register(&Identity::default(), rooms, |local| {
-            let transport = Transport::Memory(Box::default());
             Arc::new(Connection::new(transport.into(), local, self.shared.clone()))
         })
+    }
+
+    pub(in crate::pusher) fn shared(&self) -> &Shared {
+        &self.shared
     }
 
     /// Puts so many connections, of no room, into one bucket.
@@ -55,7 +62,8 @@ impl World {
         for target in targets {
             let passage = Passage::new(Arc::<Outgoing>::default(), 1, 1);
             let body = Bytes::from_static(b"\"data\":1}");
-            let item = Item { body, key: None, expires: None, part: Part { passage, matched: 1 } };
+            let item =
+                Item { body, key: None, expires: None, part: Part { passage, matched: 1 }, kept: None };
             merger.offer(Instant::now(), &target, &Filter::default(), item);
         }
         let counters = &self.shared.counters;

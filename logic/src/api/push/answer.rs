@@ -1,9 +1,12 @@
 //! What a publisher is told.
 
+use common::ids::Epoch;
+use common::names::Kind;
 use schemars::JsonSchema;
 use serde::ser::SerializeSeq;
 use serde::{Serialize, Serializer};
 
+use crate::publish::stored::Stored;
 use crate::publish::{Published, Reach};
 use crate::push::Wait;
 
@@ -20,9 +23,33 @@ pub(super) struct Push<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pending: Option<u64>,
     gateways: Gateways<'a>,
+    /// The places in the histories of rooms, if any of those it is for keeps one.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(default)]
+    rooms: Vec<RoomPlace<'a>>,
+    /// The same of users.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(default)]
+    users: Vec<UserPlace<'a>>,
     /// In a batch: this one was taken by nobody.
     #[serde(skip_serializing_if = "Option::is_none")]
     code: Option<&'static str>,
+}
+
+/// Where an item stands in a room's history.
+#[derive(Debug, Serialize, JsonSchema)]
+struct RoomPlace<'a> {
+    room: &'a str,
+    epoch: String,
+    offset: u64,
+}
+
+/// Where an item stands in a user's history.
+#[derive(Debug, Serialize, JsonSchema)]
+struct UserPlace<'a> {
+    user: &'a str,
+    epoch: String,
+    offset: u64,
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
@@ -38,6 +65,9 @@ impl<'a> Push<'a> {
     pub(super) fn new(published: &'a Published, replayed: bool) -> Self {
         let (known, accepted, tally) = (published.known, published.accepted, &published.tally);
         let waited = published.wait == Wait::Written;
+        let place =
+            |stored: &'a Stored| (&*stored.name, Epoch(stored.at.epoch).to_string(), stored.at.offset);
+        let places = |kind| published.stored.iter().filter(move |stored| stored.kind == kind).map(place);
         Self {
             id: published.id.to_string(),
             replayed,
@@ -45,6 +75,12 @@ impl<'a> Push<'a> {
             written: waited.then_some(tally.written),
             pending: waited.then(|| tally.pending()),
             gateways: Gateways { known, accepted, failed: &published.failed },
+            rooms: places(Kind::Room)
+                .map(|(room, epoch, offset)| RoomPlace { room, epoch, offset })
+                .collect(),
+            users: places(Kind::User)
+                .map(|(user, epoch, offset)| UserPlace { user, epoch, offset })
+                .collect(),
             code: published.is_failure.then_some("gateways_failed"),
         }
     }

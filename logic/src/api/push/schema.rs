@@ -11,6 +11,9 @@ use crate::api::manage::NAME;
 /// A client's id: see [`common::ids`].
 pub(in crate::api) const ID: &str = "^([0-9a-hjkmnp-tv-z]{12}[02468acegjmprtwy]){2}$";
 
+/// An epoch: half of an id.
+pub(in crate::api) const EPOCH: &str = "^[0-9a-hjkmnp-tv-z]{12}[02468acegjmprtwy]$";
+
 /// Longest time to live: a day.
 const TTL_MS_MAX: u64 = super::parse::TTL_MS_MAX;
 

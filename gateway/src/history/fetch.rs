@@ -1,0 +1,285 @@
+//! Asking logic for parts of histories: bounded in number, in bytes and in time, and once for all who want the same.
+//!
+//! An answer may be given to whoever asks for the same within a second, since what is live decides: who was brought
+//! less than sweeps have written meanwhile asks again from there. That holds for one group as long as it has a
+//! member here without a break, so flights are told apart by the group's address, and hold the group.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use common::link::history::{Fetch, Fetched, KeptItem};
+use common::link::message::{LogicHello, Position};
+use common::names::Kind;
+use common::patterns::{Pattern, Who};
+use common::tasks::Tasks;
+use hashbrown::HashMap;
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+
+use crate::counters::Counters;
+use crate::directory::Group;
+
+/// Questions to logic at a time. With 64 KiB of items each, 4 MiB are on the way at the most.
+const FETCHES_MAX: usize = 64;
+
+/// Who waits for longer is told that the history is away.
+const FETCH_TIME_MAX: Duration = Duration::from_secs(2);
+
+/// For how long an answer serves others.
+const FRESH: Duration = Duration::from_secs(1);
+
+/// Answers kept for others: 64 × 64 KiB = 4 MiB, and their frames as much again.
+const ANSWERS_MAX: usize = 64;
+
+/// Whether a history is kept of a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Keeps {
+    No,
+    Yes,
+    /// No logic node has been linked yet.
+    Unknown,
+}
+
+/// No history can be read now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Away;
+
+/// A part of a history.
+#[derive(Debug)]
+pub(crate) struct Part {
+    pub(crate) head: Position,
+    pub(crate) continues: bool,
+    /// The offset up to which it goes.
+    pub(crate) last: u64,
+    pub(crate) items: Vec<KeptItem>,
+    /// The frame for those who may have all of it.
+    pub(crate) frame: std::sync::OnceLock<Bytes>,
+}
+
+impl Part {
+    /// Whether every connection may have all of it.
+    pub(crate) fn is_for_all(&self) -> bool {
+        self.items.iter().all(|item| item.app.is_none() && item.except.is_empty())
+    }
+}
+
+/// A link to a logic node that keeps histories.
+#[derive(Debug)]
+pub(crate) struct Source {
+    engine: u64,
+    patterns: Patterns,
+    asks: mpsc::Sender<Fetch>,
+}
+
+#[derive(Debug, Default, Clone)]
+struct Patterns(Arc<[Vec<Pattern>; 2]>);
+
+impl Patterns {
+    fn of(hello: &LogicHello) -> Self {
+        let read = |texts: &[String]| texts.iter().filter_map(|text| Pattern::parse(text).ok()).collect();
+        Self(Arc::new([read(&hello.history_rooms), read(&hello.history_users)]))
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.iter().all(Vec::is_empty)
+    }
+
+    fn keeps(&self, kind: Kind, name: &str) -> bool {
+        let patterns = match kind {
+            Kind::Room => &self.0[0],
+            Kind::User => &self.0[1],
+            Kind::App => return false,
+        };
+        patterns.iter().any(|pattern| pattern.matches(name, Who::default()))
+    }
+}
+
+/// What tells flights apart: the group's address, and from where on.
+type FlightKey = (usize, Option<Position>);
+
+#[derive(Debug)]
+enum Flight {
+    Running(Vec<oneshot::Sender<Arc<Part>>>),
+    Done(
+        Instant,
+        Arc<Part>,
+        #[allow(dead_code, reason = "held, so that its address is no other's")] Arc<Group>,
+    ),
+}
+
+/// Asks logic.
+#[derive(Debug)]
+pub(crate) struct Fetches {
+    sources: RwLock<Vec<Arc<Source>>>,
+    /// What the links said last; it stays when they go.
+    known: RwLock<Option<Patterns>>,
+    flights: Mutex<HashMap<FlightKey, Flight>>,
+    waiting: Mutex<HashMap<u64, oneshot::Sender<Fetched>>>,
+    last: AtomicU64,
+    places: Semaphore,
+    tasks: Tasks,
+    counters: Arc<Counters>,
+}
+
+impl Fetches {
+    pub(crate) fn new(tasks: Tasks, counters: Arc<Counters>) -> Self {
+        Self {
+            sources: RwLock::default(),
+            known: RwLock::default(),
+            flights: Mutex::default(),
+            waiting: Mutex::default(),
+            last: AtomicU64::new(0),
+            places: Semaphore::new(FETCHES_MAX),
+            tasks,
+            counters,
+        }
+    }
+
+    /// A link begins. Its questions come through what is returned, until the guard is dropped.
+    ///
+    /// # Errors
+    /// Why the link is not wanted, for people.
+    pub(crate) fn subscribe(
+        self: &Arc<Self>,
+        hello: &LogicHello,
+    ) -> Result<(Subscribed, mpsc::Receiver<Fetch>), String> {
+        let (asks, receiver) = mpsc::channel(FETCHES_MAX);
+        let source = Arc::new(Source { engine: hello.engine, patterns: Patterns::of(hello), asks });
+        let mut sources = self.sources.write();
+        let other = |known: &&Arc<Source>| known.engine != source.engine && known.engine != 0;
+        if source.engine != 0 && sources.iter().any(|known| other(&known)) {
+            return Err(
+                "another logic node with an embedded engine drives this gateway: their histories would \
+                        contradict each other. Keep one of them, or none with [[rooms]] and [[users]]"
+                    .to_owned(),
+            );
+        }
+        sources.push(source.clone());
+        // A node without rules says nothing of those of another.
+        if !source.patterns.is_empty() || sources.iter().all(|source| source.patterns.is_empty()) {
+            *self.known.write() = Some(source.patterns.clone());
+        }
+        drop(sources);
+        Ok((Subscribed { fetches: self.clone(), source }, receiver))
+    }
+
+    /// Whether a history is kept of a name.
+    pub(crate) fn keeps(&self, kind: Kind, name: &str) -> Keeps {
+        match &*self.known.read() {
+            None => Keeps::Unknown,
+            Some(patterns) if patterns.keeps(kind, name) => Keeps::Yes,
+            Some(_) => Keeps::No,
+        }
+    }
+
+    /// A part of a group's history, from behind a place on; without a place only where it stands. What was answered to
+    /// another a moment ago may be given, unless it is to be `anew`.
+    pub(crate) async fn get(
+        self: &Arc<Self>,
+        group: &Arc<Group>,
+        since: Option<Position>,
+        anew: bool,
+    ) -> Result<Arc<Part>, Away> {
+        if anew {
+            return self.ask(group, since).await;
+        }
+        let key = (Arc::as_ptr(group).addr(), since);
+        let (sender, receiver) = oneshot::channel();
+        {
+            let mut flights = self.flights.lock();
+            match flights.get_mut(&key) {
+                Some(Flight::Done(at, part, _)) if at.elapsed() < FRESH => return Ok(part.clone()),
+                Some(Flight::Running(waiting)) => waiting.push(sender),
+                _ => {
+                    flights.insert(key, Flight::Running(vec![sender]));
+                    let (fetches, group) = (self.clone(), group.clone());
+                    // Its own task: whoever asked first may go, and the others wait on.
+                    self.tasks.spawn(async move { fetches.fly(key, group).await });
+                }
+            }
+        }
+        receiver.await.map_err(|_| Away)
+    }
+
+    async fn fly(&self, key: FlightKey, group: Arc<Group>) {
+        let answer = self.ask(&group, key.1).await;
+        let mut flights = self.flights.lock();
+        let Some(Flight::Running(waiting)) = flights.remove(&key) else { return };
+        let Ok(part) = answer else { return };
+        flights.retain(|_, flight| match flight {
+            Flight::Running(_) => true,
+            Flight::Done(at, ..) => at.elapsed() < FRESH,
+        });
+        if flights.len() < ANSWERS_MAX {
+            flights.insert(key, Flight::Done(Instant::now(), part.clone(), group));
+        }
+        drop(flights);
+        for one in waiting {
+            // Who has gone meanwhile needs no answer.
+            let _ = one.send(part.clone());
+        }
+    }
+
+    async fn ask(&self, group: &Arc<Group>, since: Option<Position>) -> Result<Arc<Part>, Away> {
+        self.counters.history.fetches.inc();
+        let asking = self.ask_source(group.kind, &group.name, since);
+        let fetched = match tokio::time::timeout(FETCH_TIME_MAX, asking).await {
+            Ok(Some(Fetched { head: Some(head), continues, last, items, .. })) => {
+                Part { head, continues, last, items, frame: Default::default() }
+            }
+            _ => {
+                self.counters.history.fetches_failed.inc();
+                return Err(Away);
+            }
+        };
+        Ok(Arc::new(fetched))
+    }
+
+    async fn ask_source(&self, kind: Kind, name: &str, since: Option<Position>) -> Option<Fetched> {
+        let _place = self.places.acquire().await.ok()?;
+        let source = {
+            let sources = self.sources.read();
+            sources.iter().rev().find(|source| source.patterns.keeps(kind, name)).cloned()
+        };
+        let asks = source?.asks.clone();
+        let (sender, receiver) = oneshot::channel();
+        let id = self.last.fetch_add(1, Ordering::Relaxed) + 1;
+        self.waiting.lock().insert(id, sender);
+        let _waiting = Waiting(self, id);
+        asks.send(Fetch { id, kind: kind as i32, name: name.to_owned(), since }).await.ok()?;
+        receiver.await.ok()
+    }
+
+    /// Logic answers.
+    pub(crate) fn answered(&self, fetched: Fetched) {
+        let waiting = self.waiting.lock().remove(&fetched.id);
+        if let Some(waiting) = waiting {
+            // Who waited may have gone this moment.
+            let _ = waiting.send(fetched);
+        }
+    }
+}
+
+/// Someone waits for the answer with this number. Dropped: nobody does.
+struct Waiting<'a>(&'a Fetches, u64);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.lock().remove(&self.1);
+    }
+}
+
+/// A link that may be asked. Dropped: it is asked no more.
+#[derive(Debug)]
+pub(crate) struct Subscribed {
+    fetches: Arc<Fetches>,
+    source: Arc<Source>,
+}
+
+impl Drop for Subscribed {
+    fn drop(&mut self) {
+        self.fetches.sources.write().retain(|source| !Arc::ptr_eq(source, &self.source));
+    }
+}
