@@ -35,7 +35,7 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::accept::{self, Accepted};
 use crate::edge::Edge;
 use crate::ids::Instance;
-use crate::limits::BODY_TIME_MAX;
+use crate::limits::{BODY_TIME_MAX, HEADERS_MAX};
 use crate::problem::Problem;
 use crate::shutdown::Shutdown;
 use crate::tasks::Tasks;
@@ -330,6 +330,18 @@ pub async fn body_within(body: Incoming, bytes_max: usize, time_max: Duration) -
             Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "body_timeout", detail))
         }
     }
+}
+
+/// Checks the head of a connection's first request as [`drive`] does, `raw` being all that has come. For fuzzing.
+///
+/// # Errors
+/// What is wrong with it.
+#[doc(hidden)]
+pub fn check_head<B>(request: &Request<B>, raw: &[u8]) -> Result<(), Problem> {
+    let tap = Tap::default();
+    // What is no body is no head either, and found by the check.
+    _ = tap.saw(raw);
+    head::check(request, &tap, HEADERS_MAX)
 }
 
 /// 404 for a path that is not there.

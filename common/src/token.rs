@@ -186,6 +186,10 @@ impl Verifier {
     /// The claims of a token that one of the keys has signed.
     fn verified(&self, token: &str) -> Result<Raw, BadToken> {
         let header = decode_header(token).map_err(|error| keys::unreadable(&error, token))?;
+        // What must be understood, and is not (RFC 7515 §4.1.11): none of the extensions is.
+        if header.crit.is_some() {
+            return Err(BadToken::Claim("crit", "names extensions, and none is understood here".into()));
+        }
         let fetched: Vec<_> = self.fetched.iter().map(|place| place.now()).collect();
         let all = self.keys.iter().chain(fetched.iter().flat_map(|keys| keys.iter()));
         // A key that has a name answers for tokens with that name or none; one without a name for all.

@@ -1,10 +1,4 @@
-//! The program `tidegate`: a whole cluster in one process, one node of a cluster, or a tool for the shell.
-
-mod cli;
-mod failure;
-mod nodes;
-mod output;
-mod web;
+//! The program `tidegate`.
 
 use std::process::ExitCode;
 
@@ -13,9 +7,5 @@ use std::process::ExitCode;
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
-    let done = cli::parse(std::env::args_os()).and_then(|cli| cli.command.run());
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => failure.report(),
-    }
+    deploy::run()
 }

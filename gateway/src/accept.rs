@@ -58,7 +58,10 @@ async fn greet(mut stream: TcpStream, peer: SocketAddr, entry: Entry, parts: Arc
     let why = match accepted {
         Some(Ok(Ok(stream))) => return shake(stream, guest, parts).await,
         Some(Ok(Err(refused))) => refused.to_string(),
-        Some(Err(_)) => "it took too long".to_owned(),
+        Some(Err(_)) => {
+            parts.counters.refuse(Limit::HandshakeTime);
+            "it took too long".to_owned()
+        }
         None => return,
     };
     parts.counters.tls_refused.inc();

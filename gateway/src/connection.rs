@@ -254,7 +254,7 @@ impl Connection {
         let (mut full, mut reply_lost) = (false, false);
         for piece in pieces {
             // A frame that is half with the kernel must follow whole, whatever the bound says.
-            full = full || (written == 0 && !queue.fits(piece.bytes.len(), most));
+            full = full || (written == 0 && !queue.fits(piece.bytes.len(), most, piece.tally.is_some()));
             if full {
                 count(piece, Outcome::Slow);
                 if piece.tally.is_some() {

@@ -6,6 +6,7 @@
 
 pub mod bench;
 mod compress;
+pub(crate) mod fuzz;
 mod inflate;
 mod negotiate;
 

@@ -4,6 +4,8 @@
 //! what it may not have (a bad name, no token) is completed and then closed with a code and words: a browser
 //! shows its script nothing of an HTTP error.
 
+pub(crate) mod fuzz;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -193,7 +195,7 @@ fn upgrade_required(detail: &str) -> Answered {
 }
 
 /// Checks a handshake and gives its key.
-fn check(request: &Request<Incoming>) -> Result<Vec<u8>, Answered> {
+fn check<B: Body>(request: &Request<B>) -> Result<Vec<u8>, Answered> {
     let headers = request.headers();
     if request.method() != Method::GET {
         return Err(http1::method_not_allowed("GET").into());

@@ -6,6 +6,7 @@
 mod admit;
 mod control;
 mod data;
+mod guarded;
 mod matched;
 
 use std::sync::Arc;
@@ -28,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::node::Parts;
 use crate::tally::Outgoing;
+use guarded::Guarded;
 
 /// Links at a time; a cluster has as many as it has logic nodes, twice that while one is replaced.
 const LINKS_MAX: usize = 256;
@@ -130,7 +132,10 @@ async fn serve(
         .initial_connection_window_size(2 * LINK_WINDOW_BYTES)
         .max_concurrent_streams(4)
         .max_header_list_size(8 * 1024);
-    let handshake = tokio::time::timeout(GREET_TIME_MAX, builder.handshake::<_, Bytes>(stream));
+    let handshake = tokio::time::timeout(
+        GREET_TIME_MAX,
+        builder.handshake::<_, Bytes>(Guarded::new(stream, link.clone())),
+    );
     let mut connection = match handshake.await {
         Err(_) => return Err("no HTTP/2 preface in time".into()),
         Ok(Err(error)) => return Err(format!("not an HTTP/2 client: {error}")),
@@ -157,7 +162,8 @@ async fn serve(
             () = link.over.cancelled() => {
                 // What was said last, such as why the link is refused, must reach the peer.
                 connection.graceful_shutdown();
-                let rest = async { while connection.accept().await.is_some() {} };
+                // An error ends it: h2 says one again and again without a pause, and the thread is all links'.
+                let rest = async { while matches!(connection.accept().await, Some(Ok(_))) {} };
                 let _ = tokio::time::timeout(Duration::from_millis(500), rest).await;
                 return Ok(());
             }

@@ -18,6 +18,8 @@ mod directory;
 mod door;
 mod drain;
 mod frame;
+#[doc(hidden)]
+pub mod fuzz;
 mod handshake;
 mod heartbeat;
 mod history;

@@ -6,8 +6,10 @@
 
 mod commands;
 mod echo;
+mod incomplete;
 mod pace;
 mod reader;
+pub(crate) mod story;
 
 use std::cell::RefCell;
 use std::io;
@@ -247,6 +249,10 @@ impl Session {
             match self.reader.next(&mut bytes, terms) {
                 Ok(None) => {
                     self.registration.connection.hears_a_part(self.reader.has_a_part());
+                    if !self.reader.has_room(&self.parts.counters) {
+                        self.parts.counters.closed.late.inc();
+                        self.end_hearing(CloseCode::LateMessage, "too many messages are incomplete here");
+                    }
                     return Poll::Ready(());
                 }
                 Ok(Some(message)) => {
@@ -353,8 +359,14 @@ impl Session {
 
     fn refuse(&mut self, code: CloseCode, words: &str) {
         self.parts.counters.closed.bad.inc();
+        self.end_hearing(code, words);
+    }
+
+    fn end_hearing(&mut self, code: CloseCode, words: &str) {
         self.registration.connection.close(code, words);
         self.ending = true;
+        // What has come of a message is nobody's memory while the client takes its time to go.
+        self.reader = Reader::default();
     }
 }
 

@@ -111,7 +111,7 @@ impl ops::Status for Status {
                 "seconds": counters.deflate.seconds.get(),
             },
             "limits": limits::status(&self.parts),
-            "addresses": {"known": known, "uncounted": uncounted},
+            "addresses": {"known": known, "busiest": self.parts.door.busiest_address(), "uncounted": uncounted},
             "settings": settings_of(settings),
         })
     }

@@ -21,11 +21,13 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use common::names::Kind;
+use common::patterns::Pattern;
 use common::shutdown::Shutdown;
 use http_body_util::{BodyExt, Full};
 use hyper::service::service_fn;
 use hyper::{Request, Response, body::Incoming};
 use hyper_util::rt::TokioIo;
+use logic::{HistoryRule, HistoryRules};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, Runtime};
@@ -69,8 +71,8 @@ async fn calls(address: SocketAddr, request: Vec<u8>, until: Instant) -> u64 {
             read += more;
             let so_far = String::from_utf8_lossy(&buffer[..read]);
             assert!(more > 0 && so_far.starts_with("HTTP/1.1 202"), "{so_far}");
-            // The body is the only thing that ends so.
-            if buffer[..read].ends_with(b"}}") {
+            // The body is the only thing that ends so: with the gateways, or with the places in histories.
+            if buffer[..read].ends_with(b"}}") || buffer[..read].ends_with(b"}]}") {
                 break;
             }
         }
@@ -112,19 +114,15 @@ fn median(mut of: Vec<f64>) -> f64 {
     of[of.len() / 2]
 }
 
-fn main() {
-    let wanted = std::env::args().skip(1).find(|word| !word.starts_with('-')).unwrap_or_default();
-    let (callers, gateways) = (part("callers"), part("gateway"));
-    let (serving, bare) = (part("logic"), part("bare"));
-    let floor_listener = bare.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
-    let floor_address = floor_listener.local_addr().unwrap();
-    bare.spawn(floor(floor_listener));
+/// A logic node with a gateway of its own that holds the room `r1`; where its API is.
+fn node(gateways: &Runtime, serving: &Runtime, history: HistoryRules) -> SocketAddr {
     let manner = fake::Manner { holds: Some(vec![(Kind::Room, "r1")]), ..fake::Manner::default() };
     let mut gateway = gateways.block_on(fake::Fake::start(manner));
     let settings = logic::Settings {
         listen: "127.0.0.1:0".parse().unwrap(),
         ops: "127.0.0.1:0".parse().unwrap(),
         gateways: vec![gateway.address.clone()],
+        history,
         ..logic::Settings::default()
     };
     let node = serving.block_on(logic::Node::bind(settings)).unwrap();
@@ -132,7 +130,27 @@ fn main() {
     serving.spawn(node.run(Shutdown::new()));
     gateways.block_on(gateway.linked());
     gateways.spawn(async move { while gateway.next_event().await.is_some() {} });
-    for (what, room) in [("a room that a gateway holds", "r1"), ("a room that nobody holds", "r2")] {
+    address
+}
+
+fn main() {
+    let wanted = std::env::args().skip(1).find(|word| !word.starts_with('-')).unwrap_or_default();
+    let (callers, gateways) = (part("callers"), part("gateway"));
+    let (serving, bare) = (part("logic"), part("bare"));
+    let floor_listener = bare.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
+    let floor_address = floor_listener.local_addr().unwrap();
+    bare.spawn(floor(floor_listener));
+    let node = |history| node(&gateways, &serving, history);
+    // Two nodes: without rules, and with one.
+    let plain = node(HistoryRules::default());
+    let age = Duration::from_secs(3600);
+    let rule = HistoryRule { matches: Pattern::parse("*").unwrap(), items: 1000, age };
+    let kept = node(HistoryRules { rooms: vec![rule], users: Vec::new() });
+    for (what, address, room) in [
+        ("a room that a gateway holds", plain, "r1"),
+        ("a room that nobody holds", plain, "r2"),
+        ("a room with history", kept, "r1"),
+    ] {
         if !what.contains(&wanted) {
             continue;
         }

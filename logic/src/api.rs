@@ -6,6 +6,7 @@ mod auth;
 mod clients;
 mod describe;
 mod docs;
+pub(crate) mod fuzz;
 pub(crate) mod gateways;
 mod history;
 mod ledger;

@@ -9,6 +9,8 @@ mod api;
 mod counters;
 mod engine;
 mod fleet;
+#[doc(hidden)]
+pub mod fuzz;
 mod idempotency;
 mod keys;
 mod ledger;

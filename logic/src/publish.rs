@@ -253,6 +253,10 @@ impl Publisher {
         }
         for ceased in routes.ceased.chunks(ROUTES_STEP) {
             self.roster.write().routing.cease(link, ceased);
+            if routes.ceased.len() > ROUTES_STEP {
+                // A crowd that goes says as much.
+                tokio::task::yield_now().await;
+            }
         }
         if routes.complete {
             self.roster.write().routing.complete(link);

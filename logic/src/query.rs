@@ -3,7 +3,7 @@
 //! An answer is whole or says what it lacks. A gateway without a link may hold anybody, so it is named among the
 //! failed; one that has a link and does not answer in time ends the call with its name.
 
-mod cursor;
+pub(crate) mod cursor;
 pub(crate) mod desk;
 pub(crate) mod list;
 

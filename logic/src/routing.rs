@@ -4,6 +4,8 @@
 //! too few is lost. Removing a link is quick (it is only marked gone); its names are then cleaned away in
 //! steps, so that nobody waits behind the end of a gateway with a million users.
 
+pub(crate) mod fuzz;
+
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet, hash_set};
 use std::sync::Arc;

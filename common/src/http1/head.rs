@@ -72,7 +72,7 @@ impl Default for Tap {
 
 impl Tap {
     /// Notes what was read; false: it is no body that may be read on.
-    fn saw(&self, bytes: &[u8]) -> bool {
+    pub(super) fn saw(&self, bytes: &[u8]) -> bool {
         if bytes.is_empty() {
             return true;
         }

@@ -27,8 +27,17 @@ impl File {
     /// # Errors
     /// Everything that is wrong with it, a line each.
     pub(super) fn read(path: &Path) -> Result<Self, Failure> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| Failure::config(format!("{}: {error}", path.display())))?;
+        Self::parse(path, &text)
+    }
+
+    /// Checks the keys of a file that was read.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, a line each.
+    pub(super) fn parse(path: &Path, text: &str) -> Result<Self, Failure> {
         let say = |text: &dyn std::fmt::Display| Failure::config(format!("{}: {text}", path.display()));
-        let text = std::fs::read_to_string(path).map_err(|error| say(&error))?;
         let tables: Table = text.parse().map_err(|error: toml::de::Error| say(&error))?;
         let wrong = faults(&tables);
         if wrong.is_empty() {

@@ -11,6 +11,7 @@ import ssl
 import subprocess
 import tempfile
 import unittest
+import warnings
 
 import websockets
 
@@ -93,7 +94,10 @@ class ForeignTls(unittest.TestCase):
                     ssl.create_default_context().wrap_socket(raw, server_hostname="127.0.0.1")
             old = gateway.trust()
             old.set_ciphers("ALL:@SECLEVEL=0")
-            old.minimum_version, old.maximum_version = ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1
+            with warnings.catch_warnings():
+                # That they are old is the point.
+                warnings.simplefilter("ignore", DeprecationWarning)
+                old.minimum_version, old.maximum_version = ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1
             with self.assertRaises((ssl.SSLError, ConnectionError)):
                 with socket.create_connection(gateway.address, PATIENCE) as raw:
                     old.wrap_socket(raw, server_hostname="127.0.0.1")
@@ -102,11 +106,11 @@ class ForeignTls(unittest.TestCase):
         with Gateway() as gateway:
             with socket.create_connection(gateway.address, PATIENCE) as raw:
                 # Without this, Python takes an end without close_notify for an end all the same.
-                tls = gateway.trust().wrap_socket(raw, server_hostname="127.0.0.1", suppress_ragged_eofs=False)
-                tls.sendall(b"GET /nothing HTTP/1.1\r\nHost: x\r\n\r\n")
-                answer = b""
-                while read := tls.recv(4096):
-                    answer += read
+                trust, answer = gateway.trust(), b""
+                with trust.wrap_socket(raw, server_hostname="127.0.0.1", suppress_ragged_eofs=False) as tls:
+                    tls.sendall(b"GET /nothing HTTP/1.1\r\nHost: x\r\n\r\n")
+                    while read := tls.recv(4096):
+                        answer += read
             self.assertIn(b" 404 ", answer)
 
 

@@ -56,7 +56,7 @@ fn usage_errors_are_2_and_say_what_was_meant() {
         (&["gateway", "--insecure", "--trusted-proxy", "10.0.0.1/8"], "10.0.0.0/8"),
         (&["gateway", "--insecure", "--bytes-per-client", "1KiB"], "from 7KiB"),
         (&["gateway", "--insecure", "--rooms-per-client", "0"], "1..=1024"),
-        (&["logic", "--insecure", "--calls-per-key", "-1"], "--calls-per-key"),
+        (&["logic", "--insecure", "--calls-per-key", "many"], "--calls-per-key"),
         (&["logic", "--insecure", "--json-depth", "65"], "4..=64"),
         (&["push", "--data", "1"], "--room"),
         (&["push", "--room", "r", "--all", "--data", "1"], "cannot be used with"),

@@ -53,7 +53,8 @@ pub(crate) struct Node {
     /// Host and port of the API or of the client port.
     pub(crate) main: String,
     pub(crate) ops: String,
-    link: String,
+    /// Host and port of the link port, of a gateway.
+    pub(crate) link: String,
 }
 
 pub(crate) struct Cluster {
@@ -166,6 +167,23 @@ impl Node {
         let mut process = Running::start(&args);
         process.line("READY");
         self.process = Some(process);
+    }
+
+    /// The process's number.
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.as_ref().unwrap().pid()
+    }
+
+    /// Whether the process has not ended.
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.process.as_mut().unwrap().is_running()
+    }
+
+    /// Everything that it printed so far.
+    pub(crate) fn output(&mut self) -> String {
+        let process = self.process.as_mut().unwrap();
+        process.catch_up();
+        process.text()
     }
 
     /// Kills the process as a crash would.

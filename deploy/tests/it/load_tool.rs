@@ -11,7 +11,7 @@ use common::shutdown::Shutdown;
 use loadtest::cluster::{Cluster, Spec};
 use loadtest::limits::Limits;
 use loadtest::stage::Stage;
-use loadtest::{Error, Event, Events, Plan, Progress, Role};
+use loadtest::{Error, Plan, Progress};
 
 use serde_json::Value;
 
@@ -105,26 +105,6 @@ fn a_gateway_that_is_killed_comes_back_where_it_was() {
         assert!(before[..2] == after[..2] && before[2] != after[2], "{before:?} {after:?}");
         assert_eq!(cluster.stop().await, [""; 0], "none ended by itself");
     });
-}
-
-#[test]
-fn a_gateway_that_an_event_brings_back_is_accounted_for_like_the_others() {
-    let at = |ms, event| (Duration::from_millis(ms), event);
-    let at = vec![at(300, Event::KillGateway(1)), at(600, Event::StartGateway(1))];
-    let events = Events { at, to: None };
-    let plan = Plan {
-        clients: 100,
-        rooms: 10,
-        rate: 50.0,
-        duration: Duration::from_secs(3),
-        events,
-        ..Plan::default()
-    };
-    let stage = Stage::prepare(plan, Some(spec(2)), &Limits::read()).unwrap();
-    let report = on_runtime(stage.run(&Shutdown::new(), Arc::new(Progress::default()))).unwrap();
-    let gateways = report.measured.roles.iter().find(|role| role.used.role == Role::Gateway).unwrap();
-    assert_eq!((gateways.used.processes, gateways.used.ended.len()), (3, 1), "{report}");
-    assert_eq!((report.totals.lost, report.totals.duplicated), (0, 0), "{report}");
 }
 
 #[test]

@@ -142,6 +142,11 @@ impl Running {
         }
     }
 
+    /// Reads what has been printed, without waiting.
+    pub(crate) fn catch_up(&mut self) {
+        self.seen.extend(self.lines.try_iter().map(|(_, line)| line));
+    }
+
     /// Everything read so far.
     pub(crate) fn text(&self) -> String {
         self.seen.join("\n")

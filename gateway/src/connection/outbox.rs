@@ -66,6 +66,10 @@ impl Drop for Outbox {
 /// that pings and does not read would make us hold a hundred thousand pongs of two bytes.
 const FRAME_OVERHEAD: usize = 64;
 
+/// What may wait of replies, pongs and pings. They are one client's alone, where pushes are shared by all who get them:
+/// of 20,000 clients who ask and do not read it will be 320 MiB.
+const OWN_BYTES_MAX: usize = 16 * 1024;
+
 /// One frame, or what is left of it.
 #[derive(Debug)]
 pub(super) struct Queued {
@@ -87,6 +91,8 @@ pub(super) struct Queue {
     frames: VecDeque<Queued>,
     /// Bytes of all frames, with what each costs beside.
     bytes: usize,
+    /// Those of them that are no pushes.
+    own: usize,
     /// The first frame must go: a part of it is with the kernel, or it is the answer to the handshake.
     pub(super) torn: bool,
     /// Everything waits for the hello.
@@ -101,14 +107,19 @@ impl Queue {
         self.frames.is_empty()
     }
 
-    /// Whether so many bytes more fit within a bound. One frame always does, and the answer to the handshake is none.
-    pub(super) fn fits(&self, bytes: usize, most: usize) -> bool {
+    /// Whether so many bytes more fit within a bound, pushes or not. One frame always does, and the answer to the
+    /// handshake is none.
+    pub(super) fn fits(&self, bytes: usize, most: usize, is_push: bool) -> bool {
         let alone = self.frames.len() <= usize::from(self.greeting && self.torn);
-        alone || self.bytes + bytes + FRAME_OVERHEAD <= most
+        let more = bytes + FRAME_OVERHEAD;
+        alone || self.bytes + more <= most && (is_push || self.own + more <= OWN_BYTES_MAX)
     }
 
     pub(super) fn push(&mut self, frame: Queued) {
         self.bytes += frame.bytes.len() + FRAME_OVERHEAD;
+        if frame.tally.is_none() {
+            self.own += frame.bytes.len() + FRAME_OVERHEAD;
+        }
         self.frames.push_back(frame);
     }
 
@@ -119,6 +130,7 @@ impl Queue {
             return;
         }
         self.bytes += hello.len() + FRAME_OVERHEAD;
+        self.own += hello.len() + FRAME_OVERHEAD;
         self.frames.insert(usize::from(self.torn), Queued { bytes: hello, tally: None });
     }
 
@@ -148,6 +160,9 @@ impl Queue {
     pub(super) fn written(&mut self, mut bytes: usize) {
         self.bytes -= bytes;
         while let Some(front) = self.frames.front_mut() {
+            if front.tally.is_none() {
+                self.own -= front.bytes.len().min(bytes);
+            }
             if front.bytes.len() > bytes {
                 front.bytes.advance(bytes);
                 self.torn = self.torn || bytes > 0;
@@ -157,6 +172,7 @@ impl Queue {
             self.torn = false;
             self.bytes -= FRAME_OVERHEAD;
             if let Some(frame) = self.frames.pop_front() {
+                self.own -= if frame.tally.is_none() { FRAME_OVERHEAD } else { 0 };
                 frame.resolve(Outcome::Written);
             }
         }
@@ -167,6 +183,9 @@ impl Queue {
         let keep = usize::from(self.torn);
         for frame in self.frames.drain(keep..) {
             self.bytes -= frame.bytes.len() + FRAME_OVERHEAD;
+            if frame.tally.is_none() {
+                self.own -= frame.bytes.len() + FRAME_OVERHEAD;
+            }
             frame.resolve(outcome);
         }
     }
@@ -183,25 +202,26 @@ mod tests {
     #[test]
     fn small_frames_count_for_what_they_cost() {
         let mut queue = Queue::default();
-        while queue.fits(2, 256 * 1024) {
+        while queue.fits(2, 256 * 1024, false) {
             queue.push(frame(2));
         }
-        assert!((3_000..5_000).contains(&queue.frames.len()), "{} pongs", queue.frames.len());
+        assert!((200..300).contains(&queue.frames.len()), "{} pongs", queue.frames.len());
+        assert!(queue.fits(100_000, 256 * 1024, true), "pushes have more");
         queue.written(3 * 2 + 1);
         assert!(queue.torn);
         queue.drop_whole_frames(Outcome::Slow);
         queue.written(1);
-        assert_eq!((queue.frames.len(), queue.bytes, queue.torn), (0, 0, false));
-        assert!(queue.fits(10_000_000, 1), "one frame always fits");
+        assert_eq!((queue.frames.len(), queue.bytes, queue.own, queue.torn), (0, 0, 0, false));
+        assert!(queue.fits(10_000_000, 1, false), "one frame always fits");
     }
 
     #[test]
     fn the_answer_to_the_handshake_leaves_one_frame_its_place() {
         let mut outbox = Outbox::greeting(Bytes::from_static(b"HTTP/1.1 101"), NonZeroU32::MIN);
         let queue = outbox.queue.as_mut().unwrap();
-        assert!(queue.fits(10_000, 1_000));
+        assert!(queue.fits(10_000, 1_000, true));
         queue.push(frame(10_000));
-        assert!(!queue.fits(1, 1_000));
+        assert!(!queue.fits(1, 1_000, true));
         queue.greet(Bytes::from_static(b"hello"));
         let order: Vec<_> = queue.frames.iter().map(|frame| frame.bytes.len()).collect();
         assert_eq!(order, [12, 5, 10_000]);

@@ -19,6 +19,9 @@ use crate::directory::Group;
 /// Tracks are spread over so many locks: 64 × 56 B = 3.6 KB.
 const SHARDS: usize = 64;
 
+/// Lives that are remembered of a history: logic has restarted so often while one frame was on its way.
+const LIVES_MAX: usize = 8;
+
 /// Fewer tracks than this in a shard are not worth looking through for those whose group has gone.
 const CLEAN_MIN: usize = 64;
 
@@ -39,8 +42,8 @@ struct State {
     owes_reset: bool,
     /// The newest item that was given to a sweep.
     swept: Option<Position>,
-    /// The life before that of `swept`.
-    ended: Option<u64>,
+    /// The lives that were heard of, in that order: what is still on its way of one is not for who was told a later.
+    lives: Vec<u64>,
     late: HashMap<Local, Late>,
 }
 
@@ -72,6 +75,23 @@ pub(crate) enum Settled {
     OtherLife,
 }
 
+impl State {
+    fn hears_of(&mut self, life: u64) {
+        if !self.lives.contains(&life) {
+            if self.lives.len() == LIVES_MAX {
+                self.lives.remove(0);
+            }
+            self.lives.push(life);
+        }
+    }
+
+    /// Whether a life came before another. One that is forgotten is old.
+    fn is_older(&self, life: u64, other: u64) -> bool {
+        let place = |of| self.lives.iter().position(|life| *life == of);
+        place(life) < place(other)
+    }
+}
+
 impl Track {
     fn new(group: Arc<Group>) -> Self {
         Self { group, lates: AtomicUsize::new(0), state: Mutex::default() }
@@ -80,6 +100,7 @@ impl Track {
     /// An item comes on a link. If something before it was lost, or another life has begun, members are owed a reset.
     pub(crate) fn take(&self, at: Position) {
         let mut state = self.state.lock();
+        state.hears_of(at.epoch);
         match state.taken {
             None => state.taken = Some(at),
             Some(taken) if taken.epoch != at.epoch => {
@@ -119,6 +140,7 @@ impl Track {
     /// another life have come, and `is_sure` does not say that this one was asked for after that.
     pub(crate) fn begin(&self, head: Position, is_sure: bool) -> Option<Position> {
         let mut state = self.state.lock();
+        state.hears_of(head.epoch);
         match state.taken {
             None => {
                 state.taken = Some(head);
@@ -150,14 +172,13 @@ impl Track {
         if state.late.is_empty() {
             return;
         }
-        let State { swept, ended, late, .. } = &mut *state;
-        late.retain(|_, late| match late {
-            Late::Held => true,
-            Late::Until(at) => {
-                let is_past = swept.is_some_and(|swept| swept.epoch == at.epoch && at.offset <= swept.offset);
-                !is_past && *ended != Some(at.epoch)
-            }
+        let mut late = std::mem::take(&mut state.late);
+        late.retain(|_, late| match (late, state.swept) {
+            (Late::Until(at), Some(swept)) if swept.epoch == at.epoch => at.offset > swept.offset,
+            (Late::Until(at), Some(swept)) => !state.is_older(at.epoch, swept.epoch),
+            (Late::Held, _) | (Late::Until(_), None) => true,
         });
+        state.late = late;
         self.count(&state);
     }
 
@@ -168,10 +189,7 @@ impl Track {
             Some(swept) if swept.epoch == at.epoch => {
                 state.swept = Some(Position { offset: swept.offset.max(at.offset), ..at });
             }
-            swept => {
-                state.ended = swept.map(|swept| swept.epoch);
-                state.swept = Some(at);
-            }
+            _ => state.swept = Some(at),
         }
     }
 
@@ -180,10 +198,15 @@ impl Track {
         if self.lates.load(Ordering::Acquire) == 0 {
             return Due::All;
         }
-        match self.state.lock().late.get(&local) {
+        let state = self.state.lock();
+        match state.late.get(&local) {
             None => Due::All,
             Some(Late::Held) => Due::Nothing,
-            Some(Late::Until(at)) if at.epoch != epoch || at.offset < first => Due::All,
+            Some(Late::Until(at)) if at.epoch != epoch => {
+                // Of an earlier life than it was told, nothing; of a later one, the reset and what follows.
+                if state.is_older(at.epoch, epoch) { Due::All } else { Due::Nothing }
+            }
+            Some(Late::Until(at)) if at.offset < first => Due::All,
             Some(Late::Until(at)) if at.offset >= last => Due::Nothing,
             Some(Late::Until(at)) => Due::After(at.offset),
         }
@@ -210,6 +233,7 @@ impl Held {
             _ => {}
         }
         state.late.insert(self.local, Late::Until(at));
+        state.hears_of(at.epoch);
         state.taken.get_or_insert(at);
         self.is_settled = true;
         Settled::Done
@@ -226,7 +250,7 @@ impl Drop for Held {
     }
 }
 
-/// The tracks of all groups whose history is kept. About 220 B each.
+/// The tracks of all groups whose history is kept. About 270 B each.
 #[derive(Debug)]
 pub(crate) struct Tracks(Box<[Mutex<Shard>]>);
 

@@ -10,10 +10,13 @@
 
 use std::borrow::Cow;
 use std::io::Cursor;
+use std::sync::Arc;
 
 use tokio_tungstenite::tungstenite::protocol::frame::FrameHeader;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{CloseCode, Control, Data, OpCode};
 
+use super::incomplete::Held;
+use crate::counters::Counters;
 use crate::deflate;
 
 /// Longest header of a masked frame (RFC 6455 §5.2).
@@ -81,6 +84,8 @@ struct Begun {
     message: Option<Fragments>,
     /// Bytes that were read and not looked at yet.
     unread: Vec<u8>,
+    /// Of what all clients may leave incomplete.
+    held: Option<Held>,
 }
 
 /// A frame whose header has been read.
@@ -149,6 +154,14 @@ impl Reader {
     /// Whether a message is in the midst of its fragments.
     pub(crate) fn has_fragments(&self) -> bool {
         self.begun.as_deref().is_some_and(|begun| begun.message.is_some())
+    }
+
+    /// Whether there is room for what has come of something incomplete, beside what others have not ended.
+    pub(crate) fn has_room(&mut self, counters: &Arc<Counters>) -> bool {
+        let Some(begun) = self.begun.as_deref_mut() else { return true };
+        let payload = begun.message.as_ref().map_or(0, |message| message.payload.capacity());
+        let rest = begun.head.capacity() + begun.control.capacity() + begun.unread.capacity();
+        Held::note(&mut begun.held, payload + rest, counters)
     }
 
     /// Keeps bytes that were read for later.

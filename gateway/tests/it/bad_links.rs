@@ -74,6 +74,25 @@ async fn strangers_harm_no_link_that_is_up() {
     assert_eq!(client.items().await, [1]);
 }
 
+/// A stream that is refused and, in the same breath, a frame that breaks the connection (DATA on stream 0): what is left
+/// of the link says its error again and again, and the thread is that of all links.
+#[tokio::test]
+async fn who_is_refused_and_breaks_the_connection_does_not_keep_the_thread() {
+    let gateway = start(Settings { window: std::time::Duration::ZERO, ..settings() }).await;
+    let mut logic = link(gateway.ingress).await;
+    let mut client = connect(gateway.clients, "room=r").await;
+    // SETTINGS, HEADERS of `POST /` (RFC 7541, appendix A), DATA.
+    let frames = b"\0\0\0\x04\0\0\0\0\0\0\0\x06\x01\x04\0\0\0\x01\x83\x86\x84\x41\x01x\0\0\0\0\0\0\0\0\0";
+    for n in 0..20 {
+        let mut stream = TcpStream::connect(gateway.ingress).await.unwrap();
+        stream.write_all(&[&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], &frames[..]].concat()).await.unwrap();
+        let mut scrap = Vec::new();
+        tokio::time::timeout(PATIENCE, stream.read_to_end(&mut scrap)).await.expect("closed in time").ok();
+        logic.push(to_room("r"), &n.to_string()).await;
+        assert_eq!(client.items().await, [n]);
+    }
+}
+
 #[tokio::test]
 async fn garbage_on_either_stream_ends_that_link_only() {
     let gateway = start(settings()).await;

@@ -1,7 +1,7 @@
 //! `POST /v1/push` and `/v1/push/batch`: from a request to an answer.
 
 mod answer;
-mod batch;
+pub(super) mod batch;
 pub(super) mod members;
 pub(super) mod parse;
 pub(super) mod schema;

@@ -1,31 +1,11 @@
 //! The reader against tungstenite: whatever comes, in whatever pieces, both hear the same.
 
-use std::io::{self, Read, Write};
-
 use common::limits::CLIENT_MESSAGE_BYTES_MAX;
 use proptest::collection::vec;
 use proptest::prelude::*;
-use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig, WebSocketContext};
-use tokio_tungstenite::tungstenite::{self, Error};
 
 use super::*;
-
-/// What was heard before the end, and whether the end was a fault.
-#[derive(Debug, PartialEq, Eq)]
-struct Story {
-    messages: Vec<Message<'static>>,
-    faulty: bool,
-}
-
-fn owned(message: Message<'_>) -> Message<'static> {
-    match message {
-        Message::Text(text) => Message::Text(text.into_owned().into()),
-        Message::Binary(bytes) => Message::Binary(bytes.into_owned().into()),
-        Message::Ping(bytes) => Message::Ping(bytes.into_owned().into()),
-        Message::Pong => Message::Pong,
-        Message::Close(code) => Message::Close(code),
-    }
-}
+use crate::session::story::{Story, heard, theirs};
 
 fn terms(deflate: bool) -> Terms {
     Terms { deflate, bytes_max: CLIENT_MESSAGE_BYTES_MAX }
@@ -34,118 +14,6 @@ fn terms(deflate: bool) -> Terms {
 /// Our story of bytes that come in pieces of these lengths, over and over.
 fn ours(bytes: &[u8], pieces: &[usize]) -> Story {
     heard(bytes, pieces, false)
-}
-
-fn heard(bytes: &[u8], pieces: &[usize], deflate: bool) -> Story {
-    let mut reader = Reader::default();
-    let mut story = Story { messages: Vec::new(), faulty: false };
-    let mut rest = bytes;
-    for length in pieces.iter().cycle() {
-        if rest.is_empty() {
-            break;
-        }
-        let (piece, later) = rest.split_at((*length).min(rest.len()));
-        rest = later;
-        let mut piece = piece.to_vec();
-        let mut piece = &mut piece[..];
-        loop {
-            match reader.next(&mut piece, terms(deflate)) {
-                Ok(None) => break,
-                Ok(Some(message)) => {
-                    let is_close = matches!(message, Message::Close(_));
-                    story.messages.push(owned(message));
-                    if is_close {
-                        return story;
-                    }
-                }
-                Err(_) => {
-                    story.faulty = true;
-                    return story;
-                }
-            }
-        }
-        assert!(piece.is_empty(), "what is not used is lost");
-    }
-    story
-}
-
-/// Bytes as a peer that then goes silent; what is answered is forgotten.
-struct Peer<'a>(&'a [u8]);
-
-impl Read for Peer<'_> {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        match self.0.read(into)? {
-            0 => Err(io::ErrorKind::WouldBlock.into()),
-            read => Ok(read),
-        }
-    }
-}
-
-impl Write for Peer<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-fn theirs(bytes: &[u8]) -> Story {
-    let config = WebSocketConfig::default()
-        .max_message_size(Some(CLIENT_MESSAGE_BYTES_MAX))
-        .max_frame_size(Some(CLIENT_MESSAGE_BYTES_MAX));
-    let mut context = WebSocketContext::new(Role::Server, Some(config));
-    let mut peer = Peer(bytes);
-    let mut story = Story { messages: Vec::new(), faulty: false };
-    loop {
-        match context.read(&mut peer) {
-            Ok(tungstenite::Message::Text(text)) => {
-                story.messages.push(Message::Text(text.as_str().to_owned().into()));
-            }
-            Ok(tungstenite::Message::Binary(bytes)) => {
-                story.messages.push(Message::Binary(bytes.to_vec().into()));
-            }
-            Ok(tungstenite::Message::Ping(bytes)) => {
-                story.messages.push(Message::Ping(bytes.to_vec().into()))
-            }
-            Ok(tungstenite::Message::Pong(_)) => story.messages.push(Message::Pong),
-            Ok(tungstenite::Message::Close(None)) => {
-                story.messages.push(Message::Close(None));
-                return story;
-            }
-            Ok(tungstenite::Message::Close(Some(close))) => {
-                // A code that nobody may send is a close with 1002 there, and a fault here.
-                match bytes_name_code(bytes, close.code.into()) {
-                    true => story.messages.push(Message::Close(Some(close.code.into()))),
-                    false => story.faulty = true,
-                }
-                return story;
-            }
-            Ok(tungstenite::Message::Frame(_)) => unreachable!("only written"),
-            Err(Error::Io(_)) => return story,
-            Err(_) => {
-                story.faulty = true;
-                return story;
-            }
-        }
-    }
-}
-
-/// Whether the code that tungstenite gives for a close is the one that was sent: the last frame is a close.
-fn bytes_name_code(bytes: &[u8], code: u16) -> bool {
-    let mut rest = bytes;
-    while let Ok(Some((header, length))) = FrameHeader::parse(&mut Cursor::new(rest)) {
-        let start = header.len(length);
-        let Some(payload) = rest.get(start..start + length as usize) else { return false };
-        if header.opcode == OpCode::Control(Control::Close) {
-            let mask = header.mask.unwrap_or_default();
-            return payload.len() >= 2
-                && u16::from_be_bytes([payload[0] ^ mask[0], payload[1] ^ mask[1]]) == code;
-        }
-        rest = &rest[start + length as usize..];
-    }
-    false
 }
 
 fn frame(first: u8, mask: [u8; 4], masked: bool, payload: &[u8]) -> Vec<u8> {

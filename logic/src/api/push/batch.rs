@@ -13,7 +13,7 @@ use crate::push::Push;
 pub(crate) const PUSHES_MAX: usize = 1000;
 
 /// A JSON array.
-pub(super) fn array(body: &[u8], sizes: Sizes) -> Result<Vec<Push<'_>>, Problem> {
+pub(in crate::api) fn array(body: &[u8], sizes: Sizes) -> Result<Vec<Push<'_>>, Problem> {
     // One deeper than a push: the array itself.
     let text = body_text(body, sizes.json_depth_max + 1)?;
     let object = (
@@ -26,7 +26,7 @@ pub(super) fn array(body: &[u8], sizes: Sizes) -> Result<Vec<Push<'_>>, Problem>
 }
 
 /// Newline-delimited JSON: one push on each line; empty lines are passed over.
-pub(super) fn lines(body: &[u8], sizes: Sizes) -> Result<Vec<Push<'_>>, Problem> {
+pub(in crate::api) fn lines(body: &[u8], sizes: Sizes) -> Result<Vec<Push<'_>>, Problem> {
     let text = body_text(body, sizes.json_depth_max)?;
     let mut pushes = Vec::new();
     let mut broken = None;

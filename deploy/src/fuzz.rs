@@ -1,0 +1,3 @@
+//! Any bytes as a configuration file, for fuzzing (`fuzz/`).
+
+pub use crate::cli::fuzz::config;
