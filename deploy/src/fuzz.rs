@@ -1,3 +1,3 @@
-//! Any bytes as a configuration file, for fuzzing (`fuzz/`).
+//! Any bytes as a configuration file, for fuzzing (`deploy/fuzz`).
 
 pub use crate::cli::fuzz::config;

@@ -1,7 +1,7 @@
 //! Every parser that meets the outside, given any bytes. A target takes them and panics where something that is promised
 //! does not hold; no bytes may make it run long or use much memory.
 //!
-//! `fuzz/run` mutates what is in `corpus/` with libFuzzer, led by what the code does with it; the tests here only give
+//! `deploy/fuzz/run` mutates what is in `corpus/` with libFuzzer, led by what the code does with it; the tests here only give
 //! each target what the corpora hold.
 
 mod commands;
