@@ -31,7 +31,6 @@ pub(super) struct History {
     /// Whether there are more behind these.
     more: bool,
     /// Between `since` and the first item something may be missing: the epoch is over, or items were let go of.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
     reset: bool,
 }
 
