@@ -151,16 +151,18 @@ pub(crate) fn theirs(bytes: &[u8]) -> Story {
 
 /// Whether the code that tungstenite gives for a close is the one that was sent: the last frame is a close.
 fn bytes_name_code(bytes: &[u8], code: u16) -> bool {
-    let mut rest = bytes;
-    while let Ok(Some((header, length))) = FrameHeader::parse(&mut Cursor::new(rest)) {
-        let start = header.len(length);
-        let Some(payload) = rest.get(start..start.saturating_add(length as usize)) else { return false };
+    let mut rest = Cursor::new(bytes);
+    while let Ok(Some((header, length))) = FrameHeader::parse(&mut rest) {
+        // Where the cursor stands: a length may be written longer than it must be.
+        let start = rest.position() as usize;
+        let end = start.saturating_add(length as usize);
+        let Some(payload) = bytes.get(start..end) else { return false };
         if header.opcode == OpCode::Control(Control::Close) {
             let mask = header.mask.unwrap_or_default();
             return payload.len() >= 2
                 && u16::from_be_bytes([payload[0] ^ mask[0], payload[1] ^ mask[1]]) == code;
         }
-        rest = &rest[start + length as usize..];
+        rest.set_position(end as u64);
     }
     false
 }
