@@ -63,7 +63,8 @@ async fn doctor_says_whether_it_fits_to_people_and_to_scripts() {
     let (code, out, _) = said(&["doctor", "--connections", "4000m", "--json"]).await;
     let json: serde_json::Value = serde_json::from_str(&out).unwrap();
     assert_eq!((code, &json["ok"]), (Some(1), &false.into()), "{out}");
-    let most = json["most"].as_u64().unwrap().to_string();
+    // A little less: others on the machine take memory between the two calls.
+    let most = (json["most"].as_u64().unwrap() / 10 * 9).to_string();
     assert_eq!(said(&["doctor", "--connections", &most]).await.0, Some(0), "{most} were said to fit");
     assert_eq!(said(&["doctor", "--connections", "many"]).await.0, Some(2));
 }
