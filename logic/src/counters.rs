@@ -21,6 +21,8 @@ pub(crate) struct Counters {
     pub(crate) no_gateway: Counter,
     pub(crate) gateways_failed: Counter,
     pub(crate) history_full: Counter,
+    /// Nothing was stored, as far as is known: the store did not answer.
+    pub(crate) engine_away: Counter,
     pub(crate) invalid: Counter,
     /// One for each limit.
     pub(crate) limits: Refusals,
@@ -87,6 +89,7 @@ impl Counters {
             no_gateway: pushed("no_gateway"),
             gateways_failed: pushed("gateways_failed"),
             history_full: pushed("history_full"),
+            engine_away: pushed("engine_unavailable"),
             invalid: pushed("invalid"),
             limits: Refusals::new(metrics, Limit::ALL.map(Limit::told)),
             keys: Usages::new(metrics),

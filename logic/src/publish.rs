@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use common::ids::{Instance, PushId};
-use common::link::message::{Position, Receipts, Routes};
+use common::link::message::{Receipts, Routes};
 use parking_lot::{Mutex, RwLock};
 
 use crate::counters::Counters;
@@ -24,9 +24,9 @@ use crate::push::{Push, Wait};
 use crate::query::desk::Desk;
 use crate::roster::{Roster, Unwanted};
 use crate::routing::{LinkId, Remains};
-use plan::Plan;
 pub(crate) use plan::Reach;
-use stored::{Histories, Stored};
+use plan::{Places, Plan};
+use stored::{Histories, Standing, Stored};
 
 /// Who waits for a push to be written waits at most this long.
 const WRITTEN_TIME_MAX: Duration = Duration::from_secs(10);
@@ -60,6 +60,10 @@ pub(crate) enum Refusal {
     Overloaded(Arc<str>),
     /// The histories take as much memory as they may.
     HistoryFull,
+    /// What is to be kept cannot be kept now; why, for people.
+    EngineAway(String),
+    /// The key of the call was used for another.
+    OtherCall,
 }
 
 /// What became of a push by the time its caller wanted to know.
@@ -116,13 +120,15 @@ impl Publisher {
             // Boxed apart: it is not to be paid for in the size of the others.
             Box::pin(self.send_stored(pushes)).await
         } else {
-            self.send(pushes, &[])
+            self.send(pushes, None)
         };
         let flights = sent.inspect_err(|refusal| {
             match refusal {
                 Refusal::NoGateway => self.counters.no_gateway.inc(),
                 Refusal::Overloaded(_) => self.counters.overloaded.inc(),
                 Refusal::HistoryFull => self.counters.history_full.inc(),
+                Refusal::EngineAway(_) => self.counters.engine_away.inc(),
+                Refusal::OtherCall => 0,
             };
         })?;
         let mut published = Vec::with_capacity(flights.len());
@@ -149,7 +155,7 @@ impl Publisher {
     /// [`Refusal::NoGateway`].
     pub(crate) fn reach(&self, push: &Push<'_>) -> Result<Reach, Refusal> {
         let roster = self.roster.read();
-        let plan = Plan::new(push, &[], &roster, &mut Vec::new()).ok_or(Refusal::NoGateway)?;
+        let plan = Plan::new(push, Places::default(), &roster, &mut Vec::new()).ok_or(Refusal::NoGateway)?;
         Ok(Reach::new(push, &plan))
     }
 
@@ -168,22 +174,23 @@ impl Publisher {
         change(&mut self.roster.write())
     }
 
-    /// Puts pushes on their links. `positions` are the places in histories of the names of each; none at all: they
-    /// are in no history.
-    fn send(&self, pushes: &[Push<'_>], positions: &[Vec<Position>]) -> Result<Vec<Flight>, Refusal> {
+    /// Puts pushes on their links; `stored`, where some of them stand in histories: then what has no room is not
+    /// refused, for the others are stored.
+    fn send(&self, pushes: &[Push<'_>], stored: Option<&Standing<'_>>) -> Result<Vec<Flight>, Refusal> {
         let mut plans = Vec::with_capacity(pushes.len());
         {
             let roster = self.roster.read();
             let mut holders = Vec::new();
             for (at, push) in pushes.iter().enumerate() {
-                let positions = positions.get(at).map_or(&[][..], Vec::as_slice);
-                let plan = Plan::new(push, positions, &roster, &mut holders).ok_or(Refusal::NoGateway)?;
+                let places = stored.map_or_else(Places::default, |stored| stored.of(at));
+                let plan = Plan::new(push, places, &roster, &mut holders);
+                let plan = plan.or_else(|| stored.map(|_| Plan::nobody())).ok_or(Refusal::NoGateway)?;
                 plans.push(plan);
             }
         }
         let now = Instant::now();
         let mut ledger = self.ledger.lock();
-        reserve(&mut plans, &ledger)?;
+        reserve(&mut plans, &ledger, stored.is_some())?;
         let flights = pushes.iter().zip(plans).map(|(push, mut plan)| {
             let links = plan.sends.iter().map(|send| send.link);
             let (serial, answer) = ledger.append(links, push.wait, now);
@@ -288,8 +295,9 @@ impl Publisher {
     }
 }
 
-/// Keeps room for all, or for none. What cannot go because its link is lost or stalled is moved to the failed.
-fn reserve(plans: &mut [Plan], ledger: &Ledger) -> Result<(), Refusal> {
+/// Keeps room for all, or for none. What cannot go because its link is lost or stalled is moved to the failed, and so is
+/// what finds no room if it is stored.
+fn reserve(plans: &mut [Plan], ledger: &Ledger, is_stored: bool) -> Result<(), Refusal> {
     for at in 0..plans.len() {
         let mut kept = 0;
         while let Some(send) = plans[at].sends.get(kept) {
@@ -298,6 +306,7 @@ fn reserve(plans: &mut [Plan], ledger: &Ledger) -> Result<(), Refusal> {
                 Room::Closed => plans[at].fail(kept, "link_lost"),
                 Room::Stalled => plans[at].fail(kept, "unresponsive"),
                 Room::Full if ledger.is_suspect(send.link) => plans[at].fail(kept, "unresponsive"),
+                Room::Full if is_stored => plans[at].fail(kept, "overloaded"),
                 Room::Full => {
                     let full = send.label.clone();
                     let whole = plans[..at].iter().flat_map(|plan| &plan.sends);

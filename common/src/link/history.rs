@@ -67,3 +67,28 @@ pub struct KeptItem {
     #[prost(bytes = "bytes", tag = "4")]
     pub body: Bytes,
 }
+
+/// Where histories stand that were appended to lately, so that a gateway which was not sent the last item asks for it.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Heads {
+    /// Of names that the gateway holds.
+    #[prost(message, repeated, tag = "1")]
+    pub heads: Vec<Head>,
+    /// What was appended to before this message is not known: the gateway asks for all its histories.
+    #[prost(bool, tag = "2")]
+    pub missed: bool,
+}
+
+/// Where a history stands.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Head {
+    /// A room's or a user's.
+    #[prost(enumeration = "Kind", tag = "1")]
+    pub kind: i32,
+    /// Its name.
+    #[prost(string, tag = "2")]
+    pub name: String,
+    /// Its newest item.
+    #[prost(message, optional, tag = "3")]
+    pub at: Option<Position>,
+}

@@ -6,14 +6,14 @@
 use bytes::Bytes;
 
 use super::ask::{Answer, Ask};
-use super::history::{Fetch, Fetched};
+use super::history::{Fetch, Fetched, Heads};
 use crate::names::Kind;
 
 /// From logic, on the control stream.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct ControlDown {
     /// What it is.
-    #[prost(oneof = "control_down::Body", tags = "1, 2, 3, 10, 11")]
+    #[prost(oneof = "control_down::Body", tags = "1, 2, 3, 10, 11, 12")]
     pub body: Option<control_down::Body>,
 }
 
@@ -37,6 +37,9 @@ pub mod control_down {
         /// A part of a history that the gateway asked for.
         #[prost(message, tag = "11")]
         Fetched(super::Fetched),
+        /// Where histories stand that were appended to.
+        #[prost(message, tag = "12")]
+        Heads(super::Heads),
     }
 }
 
@@ -95,6 +98,10 @@ pub struct LogicHello {
     /// Which engine keeps them: nodes that name another have other histories of the same names. 0: none.
     #[prost(fixed64, tag = "6")]
     pub engine: u64,
+    /// Counts up with each start of a node of this name: of two links with the same name, the one with the lower
+    /// number is of a run that was replaced, and is ended. 0: not known.
+    #[prost(fixed64, tag = "7")]
+    pub fence: u64,
 }
 
 /// Who a gateway is.
@@ -186,6 +193,9 @@ pub struct Stats {
     /// The gateway takes no new clients and will go.
     #[prost(bool, tag = "4")]
     pub draining: bool,
+    /// The farthest marks that came with deliveries, one for each part of the store.
+    #[prost(message, repeated, tag = "5")]
+    pub marks: Vec<Mark>,
 }
 
 /// From logic, on the data stream.
@@ -270,6 +280,25 @@ pub struct Delivery {
     /// one, and epoch 0 for each that does not.
     #[prost(message, repeated, tag = "11")]
     pub positions: Vec<Position>,
+    /// How far the store had come when it took the item, for each part of it that did.
+    #[prost(message, repeated, tag = "12")]
+    pub marks: Vec<Mark>,
+}
+
+/// How far one part of a store had come: what is beyond it was not there yet, and all before it was.
+///
+/// A store that comes back with less than its marks say has lost something that was acknowledged.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, prost::Message)]
+pub struct Mark {
+    /// Which part of the store.
+    #[prost(uint32, tag = "1")]
+    pub shard: u32,
+    /// Between two restarts of the store: random, so that what was lost and what came in its place differ.
+    #[prost(fixed64, tag = "2")]
+    pub term: u64,
+    /// Counts up with each append to the part, over all terms.
+    #[prost(uint64, tag = "3")]
+    pub seq: u64,
 }
 
 /// From a gateway, on the data stream.

@@ -116,6 +116,7 @@ impl Control<'_> {
             users: parts.registry.directory.size(Kind::User) as u64,
             rooms: parts.registry.directory.size(Kind::Room) as u64,
             draining: parts.shutdown.is_draining(),
+            marks: Vec::new(),
         }
     }
 
@@ -161,7 +162,12 @@ impl Control<'_> {
                             Some(control_down::Body::Fetched(fetched)) => {
                                 self.link.parts.fetches.answered(fetched);
                             }
-                            Some(control_down::Body::Hello(_) | control_down::Body::Alive(_)) | None => {}
+                            Some(
+                                control_down::Body::Hello(_)
+                                | control_down::Body::Alive(_)
+                                | control_down::Body::Heads(_),
+                            )
+                            | None => {}
                         }
                     }
                 }

@@ -91,6 +91,7 @@ pub(crate) async fn link_with_history(ingress: SocketAddr) -> Logic {
         history_rooms: every(),
         history_users: every(),
         engine: 7,
+        ..LogicHello::default()
     };
     link_as(ingress, ControlDown { body: Some(control_down::Body::Hello(hello)) }).await
 }

@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 use super::manage::{LIMIT, LIMIT_MAX, bad_query, number};
 use super::routes::Segments;
 use super::{Parts, json, query};
-use crate::engine::{Item, Most, Since};
+use crate::engine::{Away, Item, Most, Since};
 
 /// Bytes of the items of a page; one item may be larger by itself.
 const PAGE_BYTES: usize = 1024 * 1024;
@@ -69,6 +69,7 @@ pub(super) async fn read(parts: &Parts, head: &Head, kind: Kind, at: Segments<'_
     };
     parts.counters.history_reads.inc();
     let page = histories.read(whose, since, Most { items, bytes: PAGE_BYTES }).await;
+    let page = page.map_err(|Away(why)| Problem::unavailable("engine_unavailable", why, 1))?;
     let last = page.last(page.head.offset);
     let answer = History {
         epoch: Epoch(page.head.epoch).to_string(),

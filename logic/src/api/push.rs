@@ -104,14 +104,7 @@ async fn keyed(api: &Api, form: Form, key: String, body: Bytes) -> Result<Answer
             (problem.retryable, problem.retry_after_secs) = (true, Some(1));
             return Err(problem);
         }
-        Begin::OtherBody => {
-            let secs = KEPT.as_secs();
-            let detail = format!(
-                "this Idempotency-Key was used for another call in the last {secs} s; the same call has the same \
-                 path and the same bytes as its body, white space included"
-            );
-            return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "idempotency_mismatch", detail));
-        }
+        Begin::OtherBody => return Err(other_call()),
         Begin::New(using) => using,
     };
     let (sender, receiver) = oneshot::channel();
@@ -128,6 +121,15 @@ async fn keyed(api: &Api, form: Form, key: String, body: Bytes) -> Result<Answer
         Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the call ended without an answer")
     })?;
     answered(form, &done?, false)
+}
+
+fn other_call() -> Problem {
+    let secs = KEPT.as_secs();
+    let detail = format!(
+        "this Idempotency-Key was used for another call in the last {secs} s; the same call has the same \
+         path and the same bytes as its body, white space included"
+    );
+    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "idempotency_mismatch", detail)
 }
 
 /// What is kept of a call: everything of which something was sent. What was refused may be tried again.
@@ -189,6 +191,13 @@ fn refused(refusal: Refusal) -> Problem {
             let detail = "the histories take as much memory as they may (--history-memory); nothing was sent or stored";
             Problem::unavailable("history_full", detail, 1)
         }
+        Refusal::EngineAway(why) => {
+            let detail = format!(
+                "the history cannot be written now: {why}; nothing was sent, and it may have been stored"
+            );
+            Problem::unavailable("engine_unavailable", detail, 1)
+        }
+        Refusal::OtherCall => other_call(),
     }
 }
 

@@ -86,6 +86,16 @@ impl Outbox {
         Room::Reserved
     }
 
+    /// Whether there is room for one delivery now, or will never be: a link that is lost or stalled has none to wait for.
+    pub(crate) fn has_room(&self, bytes: usize) -> bool {
+        match self.reserve(bytes) {
+            Room::Reserved => self.release(bytes),
+            Room::Full => return false,
+            Room::Closed | Room::Stalled => {}
+        }
+        true
+    }
+
     /// Gives room back that was reserved.
     pub(crate) fn release(&self, bytes: usize) {
         let mut queue = self.queue.lock();

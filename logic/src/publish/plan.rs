@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use common::ids::{ClientId, Instance, PushId};
-use common::link::message::{Delivery, Position, To};
+use common::link::message::{Delivery, Mark, Position, To};
 use common::names::Kind;
 
 use super::stored::Stored;
@@ -66,6 +66,15 @@ impl Reach {
     }
 }
 
+/// Where a push stands.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Places<'a> {
+    /// For each of its names; none at all if it is in no history.
+    pub(super) positions: &'a [Position],
+    /// How far the store had come.
+    pub(super) marks: &'a [Mark],
+}
+
 /// The part of the target that one gateway holds.
 enum Part {
     /// The whole target as it is.
@@ -77,21 +86,15 @@ enum Part {
 }
 
 impl Plan {
-    /// Plans a push that stands at these `positions`, if it is in any history: one for each name. `None` if it is in
-    /// none and no gateway is known. `holders` is scratch space.
+    /// Plans a push that stands at these places, if it is in any history. `None` if it is in none and no gateway is
+    /// known. `holders` is scratch space.
     pub(super) fn new(
         push: &Push<'_>,
-        positions: &[Position],
+        places: Places<'_>,
         roster: &Roster,
         holders: &mut Vec<LinkId>,
     ) -> Option<Self> {
-        let mut plan = Self {
-            sends: Vec::new(),
-            failed: Vec::new(),
-            known: 0,
-            unconcerned: 0,
-            has_failed_holder: false,
-        };
+        let mut plan = Self::nobody();
         let mut parts = Parts::new(push, roster, holders);
         let mut shared = None;
         for known in roster.counted() {
@@ -102,14 +105,34 @@ impl Plan {
                 Ok(linked) => match parts.of(linked) {
                     None => plan.unconcerned += 1,
                     Some(part) => {
-                        let rest = encode(push, positions, part, linked.instance, &mut shared);
+                        let rest = encode(push, places, part, linked.instance, &mut shared);
                         let (label, outbox) = (known.label.clone(), linked.outbox.clone());
                         plan.sends.push(Send { link: linked.id, label, outbox, rest });
                     }
                 },
             }
         }
-        (plan.known > 0 || !positions.is_empty()).then_some(plan)
+        (plan.known > 0 || !places.positions.is_empty()).then_some(plan)
+    }
+
+    /// The plan of a push that no gateway is known for.
+    pub(super) fn nobody() -> Self {
+        Self { sends: Vec::new(), failed: Vec::new(), known: 0, unconcerned: 0, has_failed_holder: false }
+    }
+
+    /// Whether each link that a push concerns has room for it, before it is stored; the first that has none.
+    pub(super) fn full(
+        push: &Push<'_>,
+        roster: &Roster,
+        holders: &mut Vec<LinkId>,
+    ) -> Option<(LinkId, Arc<str>)> {
+        let mut parts = Parts::new(push, roster, holders);
+        let bytes = message::body_bytes(push);
+        roster.counted().find_map(|known| {
+            let linked = known.link.as_ref().ok()?;
+            parts.of(linked)?;
+            (!linked.outbox.has_room(bytes)).then(|| (linked.id, known.label.clone()))
+        })
     }
 
     /// One of the sends cannot be made.
@@ -218,7 +241,7 @@ impl<'a> Parts<'a> {
 /// Encodes one gateway's message. What several gateways get alike is encoded once and kept in `shared`.
 fn encode(
     push: &Push<'_>,
-    positions: &[Position],
+    places: Places<'_>,
     part: Part,
     instance: Instance,
     shared: &mut Option<Bytes>,
@@ -230,10 +253,10 @@ fn encode(
         return rest.clone();
     }
     let positions = match &part {
-        Part::Names(places) if !positions.is_empty() => {
-            places.iter().map(|place| positions[*place]).collect()
+        Part::Names(held) if !places.positions.is_empty() => {
+            held.iter().map(|place| places.positions[*place]).collect()
         }
-        _ => positions.to_vec(),
+        _ => places.positions.to_vec(),
     };
     let (to, names, clients) = match (&push.to, part) {
         (_, Part::Clients(clients)) => (To::Clients, Vec::new(), clients),
@@ -253,6 +276,7 @@ fn encode(
         urgent: push.urgent,
         ttl_ms: push.ttl_ms,
         positions,
+        marks: places.marks.to_vec(),
         ..Delivery::default()
     };
     let rest = message::rest(&delivery, push);

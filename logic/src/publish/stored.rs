@@ -1,31 +1,32 @@
 //! Pushes that outlive themselves: rooms and users whose history a rule keeps.
 //!
-//! Such pushes are planned, put and appended in one turn of the engine. So each link has the items of a history in
-//! the order of their offsets; whoever reads a history after a gateway's routes were taken gets an item from there
-//! or from the link, never from neither; and what no link has room for was never appended.
+//! Such pushes are appended, then planned and put. So whoever reads a history after a gateway's routes were taken gets an
+//! item from there or from the link, never from neither. What a link has no room for by then is stored: the gateway
+//! hears where the history stands and asks for it.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use common::ids::{Epoch, Instance};
 use common::link::history::{FETCH_BYTES_MAX, FETCH_ITEMS_MAX, Fetch, Fetched, KeptItem};
-use common::link::message::{LogicHello, Position};
+use common::link::message::{LogicHello, Mark, Position};
 use common::names::Kind;
 
+use super::plan::{Places, Plan};
 use super::{Flight, Publisher, Refusal, message};
-use crate::engine::embedded::{Embedded, Holdings};
+use crate::engine::any::Any;
+use crate::engine::embedded::Embedded;
 use crate::engine::rules::{HistoryRule, HistoryRules};
-use crate::engine::{Append, Engine, Item, Moment, Most, NotAppended, Page, Since, Whose};
+use crate::engine::{
+    Append, Appended, Away, Engine, Holdings, Item, Moment, Most, NotAppended, Page, Placed, Since, Whose,
+};
 use crate::push::{Push, Target};
-
-/// Histories that are looked at under one lock for what has aged: 0.2 ms.
-const TIDY_STEP: usize = 512;
 
 /// Whose items are kept, and where.
 #[derive(Debug)]
 pub(crate) struct Histories {
     rules: HistoryRules,
-    engine: Embedded,
+    engine: Any,
 }
 
 /// Where an item stands.
@@ -39,10 +40,26 @@ pub(crate) struct Stored {
     pub(crate) at: Position,
 }
 
+/// Where the pushes of a call stand.
+#[derive(Debug)]
+pub(super) struct Standing<'a> {
+    /// Of each push: one for each of its names, or none.
+    positions: Vec<Vec<Position>>,
+    marks: &'a [Mark],
+}
+
+impl Standing<'_> {
+    /// Where the push with this place in the call stands.
+    pub(super) fn of(&self, at: usize) -> Places<'_> {
+        let positions = self.positions.get(at).map_or(&[][..], Vec::as_slice);
+        Places { positions, marks: if positions.is_empty() { &[] } else { self.marks } }
+    }
+}
+
 impl Histories {
     /// No histories yet.
     pub(crate) fn new(rules: HistoryRules, bytes_max: usize) -> Self {
-        Self { rules, engine: Embedded::new(bytes_max) }
+        Self { rules, engine: Any::Embedded(Embedded::new(bytes_max)) }
     }
 
     /// Nothing is kept of anybody.
@@ -66,15 +83,18 @@ impl Histories {
     }
 
     /// Reads a history.
-    pub(crate) async fn read(&self, whose: Whose<'_>, since: Option<Since>, most: Most) -> Page {
-        self.engine.read(whose, since, most, Instant::now()).await
+    pub(crate) async fn read(
+        &self,
+        whose: Whose<'_>,
+        since: Option<Since>,
+        most: Most,
+    ) -> Result<Page, Away> {
+        self.engine.read(whose, since, most, Moment::now()).await
     }
 
     /// Lets go of what has aged, step by step.
     pub(crate) async fn tidy(&self) {
-        while self.engine.tidy(Instant::now(), TIDY_STEP) {
-            tokio::task::yield_now().await;
-        }
+        self.engine.tidy(Moment::now()).await;
     }
 
     /// How much is kept now.
@@ -144,8 +164,7 @@ impl Publisher {
         LogicHello {
             history_rooms: texts(&rules.rooms),
             history_users: texts(&rules.users),
-            // Histories live and die with this run.
-            engine: if rules.is_empty() { 0 } else { self.instance.0 },
+            engine: if rules.is_empty() { 0 } else { self.histories.engine.identity() },
             ..LogicHello::default()
         }
     }
@@ -161,6 +180,8 @@ impl Publisher {
         let since = fetch.since.map(|at| Since { epoch: Some(Epoch(at.epoch)), offset: at.offset });
         let items = if since.is_some() { FETCH_ITEMS_MAX } else { 0 };
         let page = self.histories.read(whose, since, Most { items, bytes: FETCH_BYTES_MAX }).await;
+        // Whoever asked is told that there is no answer now.
+        let Ok(page) = page else { return nothing };
         let (head, continues, now) = (Some(page.head), page.continues, Instant::now());
         match since {
             Some(since) if continues => {
@@ -173,22 +194,49 @@ impl Publisher {
         }
     }
 
-    /// Appends what is to be kept and sends all, or none.
+    /// Stores what is to be kept and sends all, or does neither.
     pub(super) async fn send_stored(&self, pushes: &[Push<'_>]) -> Result<Vec<Flight>, Refusal> {
         let histories = &self.histories;
+        self.check_room(pushes)?;
         let appends = histories.appends(pushes);
-        let now = appends.first().map_or_else(Instant::now, |append| append.item.at.mono);
-        let send = |appended: &[Position]| {
-            let positions = histories.positions(pushes, appended);
-            let mut flights = self.send(pushes, &positions)?;
-            for (flight, (push, positions)) in flights.iter_mut().zip(pushes.iter().zip(&positions)) {
+        let now = appends.first().map_or_else(Moment::now, |append| append.item.at);
+        let send = |placed: Placed<'_>| {
+            let standing =
+                Standing { positions: histories.positions(pushes, placed.positions), marks: placed.marks };
+            let mut flights = self.send(pushes, Some(&standing))?;
+            for (flight, (push, positions)) in flights.iter_mut().zip(pushes.iter().zip(&standing.positions))
+            {
                 flight.stored = stored(push, positions);
             }
             Ok(flights)
         };
-        histories.engine.append(&appends, now, send).await.map_err(|not| match not {
-            NotAppended::Full => Refusal::HistoryFull,
-            NotAppended::Refused(refusal) => refusal,
-        })
+        match histories.engine.append(&appends, None, now, send).await {
+            Ok(Appended::Now(sent)) => sent,
+            // Only a call with a key was made before.
+            Ok(Appended::Before(_)) | Err(NotAppended::OtherCall) => Err(Refusal::OtherCall),
+            Err(NotAppended::Full) => Err(Refusal::HistoryFull),
+            Err(NotAppended::Away(Away(why))) => Err(Refusal::EngineAway(why)),
+        }
+    }
+
+    /// Refuses what would be stored and could not be sent.
+    fn check_room(&self, pushes: &[Push<'_>]) -> Result<(), Refusal> {
+        let (mut full, mut holders) = (Vec::new(), Vec::new());
+        {
+            let roster = self.roster.read();
+            let knows_nobody = roster.counted().next().is_none();
+            for push in pushes {
+                if knows_nobody && !self.histories.concern(std::slice::from_ref(push)) {
+                    return Err(Refusal::NoGateway);
+                }
+                full.extend(Plan::full(push, &roster, &mut holders));
+            }
+        }
+        if full.is_empty() {
+            return Ok(());
+        }
+        let ledger = self.ledger.lock();
+        let working = full.into_iter().find(|(link, _)| !ledger.is_suspect(*link));
+        working.map_or(Ok(()), |(_, label)| Err(Refusal::Overloaded(label)))
     }
 }

@@ -54,6 +54,7 @@ impl Default for Manner {
 }
 
 /// What a fake gateway has seen.
+#[allow(clippy::large_enum_variant, reason = "most are deliveries")]
 #[derive(Debug)]
 pub(crate) enum Event {
     Linked,
@@ -257,7 +258,7 @@ async fn talk(
                 Order::HangUp => return None,
             },
             _ = alive.tick(), if manner.says_it_lives => {
-                let stats = Stats { clients: 3, users: 2, rooms: 1, draining };
+                let stats = Stats { clients: 3, users: 2, rooms: 1, draining, ..Stats::default() };
                 say_control(&mut control.0, control_up::Body::Stats(stats)).await?;
             }
         }

@@ -37,17 +37,19 @@ pub(super) struct History {
     last_at: Instant,
     /// When it is to be looked at next.
     pub(super) due: Instant,
+    /// The number of the last append; 0: none.
+    pub(super) changed: u64,
 }
 
 impl History {
     /// A history without an item, to be looked at then.
     pub(super) fn new(epoch: Epoch, due: Instant) -> Self {
-        Self { epoch, head: 0, items: VecDeque::new(), age: Duration::ZERO, last_at: due, due }
+        Self { epoch, head: 0, items: VecDeque::new(), age: Duration::ZERO, last_at: due, due, changed: 0 }
     }
 
-    /// Whether it never had an item.
-    pub(super) fn is_blank(&self) -> bool {
-        self.head == 0
+    /// Where it stands.
+    pub(super) fn head(&self) -> Position {
+        Position { epoch: self.epoch.0, offset: self.head }
     }
 
     /// Appends an item, whatever its bounds: [`History::trim`] follows.
@@ -55,14 +57,7 @@ impl History {
         self.head += 1;
         self.last_at = kept.at;
         self.items.push_back(kept);
-        Position { epoch: self.epoch.0, offset: self.head }
-    }
-
-    /// Takes the newest item out again.
-    pub(super) fn undo(&mut self) -> Option<Kept> {
-        let undone = self.items.pop_back()?;
-        self.head -= 1;
-        Some(undone)
+        self.head()
     }
 
     /// What one more item would make it let go of, in bytes.
@@ -128,6 +123,6 @@ impl History {
         };
         let items = self.items.iter().skip(skipped).take(most.items).take_while(fits);
         let items = (from..).zip(items).map(|(offset, kept)| (offset, kept.item.clone())).collect();
-        Page { head: Position { epoch: self.epoch.0, offset: self.head }, continues, items }
+        Page { head: self.head(), continues, items }
     }
 }

@@ -14,8 +14,8 @@ const KEEP: Keep = Keep { items: 5, age: Duration::from_secs(10) };
 
 #[derive(Debug, Clone)]
 enum Step {
-    /// Appends one item to each of these histories, and whether what sends it refuses.
-    Append(Vec<u8>, bool),
+    /// Appends one item to each of these histories.
+    Append(Vec<u8>),
     /// Reads from what a reader knows, so many items at most.
     Read(usize, u8, usize),
     /// Time passes, in seconds, and so many histories are looked at.
@@ -24,7 +24,7 @@ enum Step {
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        4 => (prop::collection::vec(0..3_u8, 1..4), prop::bool::weighted(0.2)).prop_map(|(to, no)| Step::Append(to, no)),
+        4 => prop::collection::vec(0..3_u8, 1..4).prop_map(Step::Append),
         4 => (0..3_usize, 0..3_u8, 0..4_usize).prop_map(|(reader, of, most)| Step::Read(reader, of, most)),
         1 => (0..12_u64, 0..3_usize).prop_map(|(secs, looks)| Step::Pass(secs, looks)),
     ]
@@ -45,7 +45,7 @@ struct Naive {
 }
 
 impl Naive {
-    fn append(&mut self, engine: &Embedded, to: &[u8], refuses: bool, now: Instant) {
+    fn append(&mut self, engine: &Embedded, to: &[u8], now: Instant) {
         self.number += 1;
         let names: Vec<_> = to.iter().map(|of| format!("r{of}")).collect();
         let at = Moment { mono: now, unix_ms: 0 };
@@ -53,10 +53,8 @@ impl Naive {
         let item = Arc::new(Item { body, app: None, except: Box::default(), expires: None, at });
         let append = |name| Append { whose: whose(name), item: item.clone() };
         let appends: Vec<_> = names.iter().map(|name| append(name)).collect();
-        let send = |positions: &[Position]| if refuses { Err(()) } else { Ok(positions.to_vec()) };
-        let appended = engine.append_now(&appends, now, send);
-        assert_eq!(appended.is_err(), refuses);
-        for (of, position) in to.iter().zip(appended.into_iter().flatten()) {
+        let appended = engine.append_now(&appends, now, |placed| placed.positions.to_vec());
+        for (of, position) in to.iter().zip(appended.unwrap()) {
             let life = self.lives.entry((*of, position.epoch)).or_default();
             life.push((self.number, now));
             assert_eq!(position.offset, life.len() as u64, "offsets count up from 1 in each life");
@@ -100,16 +98,16 @@ fn run(steps: &[Step]) {
     let (engine, mut naive, mut now) = (Embedded::new(usize::MAX), Naive::default(), Instant::now());
     for step in steps {
         match step {
-            Step::Append(to, refuses) => naive.append(&engine, to, *refuses, now),
+            Step::Append(to) => naive.append(&engine, to, now),
             Step::Read(reader, of, items) => naive.read(&engine, (*reader, *of), *items, now),
             Step::Pass(secs, looks) => {
                 now += Duration::from_secs(*secs);
-                engine.tidy(now, *looks);
+                engine.tidy_now(now, *looks);
             }
         }
         assert!(engine.holdings().items <= 3 * (KEEP.items + 1), "{:?}", engine.holdings());
     }
-    while engine.tidy(now + 3 * KEEP.age, 1) {}
+    while engine.tidy_now(now + 3 * KEEP.age, 1) {}
     assert_eq!(engine.holdings(), Holdings::default(), "nothing stays behind");
 }
 
@@ -137,15 +135,42 @@ fn what_does_not_fit_is_refused_and_a_full_history_goes_on() {
     let now = Instant::now();
     let append = |name: &str, bytes| {
         let append = Append { whose: whose(name), item: item(bytes) };
-        engine.append_now(&[append], now, |at| Ok::<_, ()>(at[0].offset))
+        engine.append_now(&[append], now, |placed| placed.positions[0].offset)
     };
     for offset in 1..=20 {
         assert_eq!(append("a", 600), Ok(offset), "it lets go of its oldest");
     }
     assert_eq!(append("b", 1_000), Err(NotAppended::Full));
     assert_eq!(engine.holdings().histories, 1);
-    engine.tidy(now + KEEP.age, 1);
+    engine.tidy_now(now + KEEP.age, 1);
     assert_eq!(append("b", 1_000), Ok(1));
+}
+
+#[test]
+fn what_was_appended_to_is_told_once_and_from_a_cursor_on() {
+    let engine = Embedded::new(usize::MAX);
+    let now = Instant::now();
+    let append = |name: &str| {
+        let append = Append { whose: whose(name), item: item(1) };
+        engine.append_now(&[append], now, |placed| placed.positions[0]).unwrap()
+    };
+    let told = |changes: &Changes| -> Vec<_> {
+        changes.heads.iter().map(|(_, name, at)| (name.to_string(), at.offset)).collect()
+    };
+    for name in ["a", "b", "a", "c"] {
+        append(name);
+    }
+    let first = engine.changed_now(0, 2);
+    assert_eq!(told(&first), [("b".to_owned(), 1), ("a".to_owned(), 2)]);
+    assert!(first.more && !first.missed);
+    append("b");
+    let rest = engine.changed_now(first.cursor[0], 9);
+    assert_eq!(told(&rest), [("c".to_owned(), 1), ("b".to_owned(), 2)]);
+    let end = engine.changed_now(rest.cursor[0], 9);
+    assert!(end.heads.is_empty() && !end.more && end.cursor == rest.cursor, "{end:?}");
+    engine.tidy_now(now + 3 * KEEP.age, 9);
+    engine.tidy_now(now + 3 * KEEP.age, 9);
+    assert!(engine.changed_now(0, 9).heads.is_empty(), "what is forgotten is not told");
 }
 
 #[test]
@@ -156,7 +181,7 @@ fn a_history_that_was_forgotten_never_continues() {
     let blank = engine.read_now(whose("r"), None, most, now).head;
     let append = |now| {
         let append = Append { whose: whose("r"), item: item(1) };
-        engine.append_now(&[append], now, |at| Ok::<_, ()>(at[0])).unwrap()
+        engine.append_now(&[append], now, |placed| placed.positions[0]).unwrap()
     };
     let first = append(now);
     assert_eq!(
@@ -166,11 +191,11 @@ fn a_history_that_was_forgotten_never_continues() {
     );
     let since = Some(Since { epoch: Some(Epoch(first.epoch)), offset: 1 });
     let later = now + KEEP.age;
-    engine.tidy(later, 9);
+    engine.tidy_now(later, 9);
     assert!(engine.read_now(whose("r"), since, most, later).continues, "its place outlives its items");
     assert!(!engine.read_now(whose("r"), Some(Since { epoch: None, offset: 0 }), most, later).continues);
     let later = now + 2 * KEEP.age;
-    engine.tidy(later, 9);
+    engine.tidy_now(later, 9);
     assert_eq!(engine.holdings().histories, 0);
     let page = engine.read_now(whose("r"), since, most, later);
     assert!(!page.continues && page.head.offset == 0 && page.head.epoch != first.epoch);
@@ -184,7 +209,7 @@ fn places_that_never_were_do_not_continue() {
     let now = Instant::now();
     for _ in 0..8 {
         let append = Append { whose: whose("r"), item: item(100) };
-        engine.append_now(&[append], now, |_| Ok::<_, ()>(())).unwrap();
+        engine.append_now(&[append], now, |_| ()).unwrap();
     }
     let most = Most { items: 9, bytes: 250 };
     let read = |epoch, offset| engine.read_now(whose("r"), Some(Since { epoch, offset }), most, now);
