@@ -163,6 +163,7 @@ pub(crate) struct Closed {
     pub(crate) expired: Counter,
     pub(crate) bad: Counter,
     pub(crate) drain: Counter,
+    pub(crate) aged: Counter,
     pub(crate) operator: Counter,
 }
 
@@ -181,6 +182,7 @@ impl Closed {
             expired: counter("closed_expired", "Connections closed because their token had expired"),
             bad: counter("closed_bad", "Connections closed for what they sent"),
             drain: counter("closed_drain", "Connections closed with 1012 by a drain"),
+            aged: counter("closed_aged", "Connections closed with 1012 by --max-connection-age"),
             operator: counter("closed_operator", "Connections closed with 4502 by an operator"),
         }
     }

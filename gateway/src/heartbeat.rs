@@ -1,8 +1,9 @@
 //! Heartbeats without a timer per connection: one thread passes all connections, evenly spread over time.
 //!
 //! Each period is cut into steps; a step visits one part of one bucket. A visit closes who was silent for too
-//! long, does not end a message, or whose token is over, and cuts who does not answer a close; every fourth visit
-//! also pings, so a client is pinged once a period and its silence is noticed within a quarter of one.
+//! long, does not end a message, has been here for long enough, or whose token is over, and cuts who does not answer a
+//! close; every fourth visit also pings, so a client is pinged once a period and its silence is noticed within a quarter
+//! of one.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -10,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 use common::client::CloseCode;
 use parking_lot::{Condvar, Mutex};
 
-use crate::bucket::BUCKETS;
+use crate::bucket::{BUCKETS, Local};
 use crate::connection::Connection;
 use crate::counters::Counters;
 use crate::frame;
@@ -39,6 +40,23 @@ pub(crate) struct Times {
     pub(crate) message_time_max: Duration,
     /// And who has a token that is over.
     pub(crate) tokens: bool,
+    /// Who has been here for so long is sent to another gateway, a tenth earlier or later; `None`: nobody is.
+    pub(crate) age_max: Option<Duration>,
+}
+
+impl Times {
+    /// Between two visits of one connection.
+    fn between_visits(&self) -> Duration {
+        self.period / VISITS as u32
+    }
+
+    /// For how long a connection has been here beyond its time, if it has. Each has a time of its own: those who
+    /// came together, when a gateway went, do not go together.
+    fn overstay(&self, local: Local, age: Duration) -> Option<Duration> {
+        let random = local.0.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+        let part = random as f64 / f64::from(u32::MAX);
+        age.checked_sub(self.age_max?.mul_f64(0.9 + 0.2 * part))
+    }
 }
 
 /// The thread's switch.
@@ -106,6 +124,17 @@ fn end_token(connection: &Arc<Connection>, counters: &Counters) {
     }
 }
 
+/// Tells a client that has been here for long enough to go elsewhere, and closes it if it is here at the next visit.
+fn move_on(connection: &Arc<Connection>, counters: &Counters, until_next: Duration, over: Duration) {
+    match until_next.checked_sub(over) {
+        Some(left) if !left.is_zero() => connection.send_control(frame::reconnect(left)),
+        _ => {
+            counters.closed.aged.inc();
+            connection.close(CloseCode::Leaving, "you were here for long enough; reconnect");
+        }
+    }
+}
+
 fn visit_one(connection: &Arc<Connection>, counters: &Counters, times: Times, ping: bool) {
     match connection.closing_for() {
         Some(since) if since >= CLOSE_TIME_MAX => connection.cut(),
@@ -119,7 +148,32 @@ fn visit_one(connection: &Arc<Connection>, counters: &Counters, times: Times, pi
             counters.closed.late.inc();
             connection.close(CloseCode::LateMessage, "a message was begun and not ended in time");
         }
+        None if let Some(over) = times.overstay(connection.local, connection.age()) => {
+            move_on(connection, counters, times.between_visits(), over);
+        }
         None if ping => connection.send_control(frame::PING),
         None => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everyone_has_a_time_of_its_own_around_the_one_that_was_asked_for() {
+        let age_max = Some(Duration::from_secs(1000));
+        let second = Duration::from_secs(1);
+        let times =
+            Times { period: second, silence_max: second, message_time_max: second, tokens: false, age_max };
+        let gone = |age: u64| {
+            let age = Duration::from_secs(age);
+            (0..1000).filter(|local| times.overstay(Local(local << 6), age).is_some()).count()
+        };
+        assert_eq!((gone(899), gone(1101)), (0, 1000));
+        for (age, share) in [(950, 250), (1000, 500), (1050, 750)] {
+            assert!(gone(age).abs_diff(share) < 50, "{} of 1000 are gone at {age} s", gone(age));
+        }
+        assert_eq!(Times { age_max: None, ..times }.overstay(Local(1), Duration::MAX), None);
     }
 }

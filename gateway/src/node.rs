@@ -152,8 +152,8 @@ impl Node {
             let (heartbeat, parts) = (heartbeat.clone(), parts.clone());
             tasks.essential_thread("heartbeat", move || {
                 let Settings { heartbeat: period, silence_max, message_time_max, .. } = parts.settings;
-                let tokens = parts.settings.wants_tokens();
-                let times = Times { period, silence_max, message_time_max, tokens };
+                let (tokens, age_max) = (parts.settings.wants_tokens(), parts.settings.connection_age_max);
+                let times = Times { period, silence_max, message_time_max, tokens, age_max };
                 heartbeat.run(&parts.registry, &parts.counters, times);
             });
         }

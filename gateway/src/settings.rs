@@ -76,6 +76,9 @@ pub struct Settings {
     pub silence_max: Duration,
     /// A client that begins a message and does not end it in this time is closed; seconds count.
     pub message_time_max: Duration,
+    /// A client that has been here for so long, a tenth more or less, is told to reconnect, so that gateways that came
+    /// later get their share; `None`: it may stay.
+    pub connection_age_max: Option<Duration>,
     /// Bytes that may wait for one client.
     pub outbox_bytes_max: usize,
     /// Bytes that the kernel may hold for one client (`SO_SNDBUF`, of which it takes twice as much, socket(7)).
@@ -130,6 +133,7 @@ impl Default for Settings {
             heartbeat: Duration::from_secs(25),
             silence_max: Duration::from_secs(60),
             message_time_max: Duration::from_secs(30),
+            connection_age_max: None,
             outbox_bytes_max: 256 * 1024,
             send_buffer_bytes: 64 * 1024,
             workers: std::thread::available_parallelism().map_or(1, usize::from),

@@ -116,6 +116,10 @@ pub(super) struct Flow {
     /// How often each client is pinged
     #[arg(long, env = "TIDEGATE_HEARTBEAT", hide_env_values = true, default_value = "25s", value_name = "DURATION", value_parser = values::heartbeat)]
     pub(super) heartbeat: Duration,
+    /// Tell clients to reconnect once they have been here for so long, a tenth more or less, so that gateways that were
+    /// added get their share [default: they may stay]
+    #[arg(long, env = "TIDEGATE_MAX_CONNECTION_AGE", hide_env_values = true, value_name = "DURATION", value_parser = values::stay)]
+    pub(super) max_connection_age: Option<Duration>,
     /// How hard frames are compressed for clients that negotiate permessage-deflate; 0: it is not offered
     #[arg(long, env = "TIDEGATE_DEFLATE_LEVEL", hide_env_values = true, default_value = "6", value_name = "0-9", value_parser = clap::value_parser!(u32).range(0..=9))]
     pub(super) deflate_level: u32,
@@ -152,6 +156,7 @@ impl Flow {
         };
         settings.drain = self.drain;
         settings.heartbeat = self.heartbeat;
+        settings.connection_age_max = self.max_connection_age;
         settings.deflate_level = self.deflate_level;
         settings.deflate_bytes_min = self.deflate_min;
         settings.slow = match self.slow {

@@ -28,6 +28,11 @@ pub(super) fn heartbeat(text: &str) -> Result<Duration, String> {
     within(text, Duration::from_millis(100)..=secs(600))
 }
 
+/// How long a client may stay: long enough that reconnecting is not what gateways are busy with.
+pub(super) fn stay(text: &str) -> Result<Duration, String> {
+    within(text, secs(10)..=secs(30 * 24 * 3600))
+}
+
 /// How long somebody may be silent, or take for a handshake.
 pub(super) fn patience(text: &str) -> Result<Duration, String> {
     within(text, Duration::from_millis(100)..=secs(3600))

@@ -170,6 +170,22 @@ async fn who_begins_a_message_and_does_not_end_it_is_closed_whatever_else_is_sai
 }
 
 #[tokio::test]
+async fn who_was_here_for_long_enough_is_told_and_then_sent_on() {
+    let heartbeat = Duration::from_secs(4);
+    let connection_age_max = Some(Duration::from_secs(1));
+    let gateway = start(Settings { heartbeat, connection_age_max, ..settings() }).await;
+    let mut client = connect(gateway.clients, "").await;
+    let asked: serde_json::Value = serde_json::from_str(&client.next_text().await).unwrap();
+    assert_eq!(asked["cmd"], "reconnect");
+    assert!(asked["data"]["afterMs"].as_u64().is_some_and(|ms| ms <= 1000), "{asked}");
+    let (code, reason) = client.closed().await;
+    assert!(code == 1012 && reason.contains("long enough"), "{code} {reason}");
+    gateway.wait_for("/clients", 0).await;
+    let (_, metrics) = gateway.ops("/metrics").await;
+    assert!(metrics.contains("tidegate_gateway_closed_aged_total 1"), "{metrics}");
+}
+
+#[tokio::test]
 async fn a_full_gateway_says_so_and_recovers() {
     let gateway = start(Settings { max_connections: 2, ..settings() }).await;
     let _first = connect(gateway.clients, "").await;
