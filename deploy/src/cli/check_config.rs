@@ -8,13 +8,14 @@ use clap::{ArgMatches, FromArgMatches};
 
 use super::config::{File, keys, role_command};
 use super::layers::{self, ROLES, with_file};
-use super::{Cli, Command, node};
+use super::{Cli, Command, example, node};
 use crate::failure::Failure;
 use crate::output;
 
 const EXAMPLES: &str = "Examples:
   tidegate check-config tidegate.toml
   TIDEGATE_WINDOW=250ms tidegate check-config
+  tidegate check-config --example > tidegate.toml
 
 Roles that have a table in the file are checked as if they were to start; of the others, the variables are checked.";
 
@@ -25,6 +26,9 @@ pub(crate) struct Args {
     /// The file that --config would name; without it, only the environment is checked
     #[arg(env = "TIDEGATE_CONFIG", hide_env_values = true)]
     file: Option<PathBuf>,
+    /// Print a file with every setting, its help and its default, and check nothing
+    #[arg(long, conflicts_with = "file")]
+    example: bool,
 }
 
 impl Args {
@@ -33,6 +37,9 @@ impl Args {
     /// # Errors
     /// Everything that is wrong (78).
     pub(crate) fn run(&self) -> Result<(), Failure> {
+        if self.example {
+            return output::line(example::file().trim_end());
+        }
         let file = self.file.as_deref().map(File::read).transpose()?;
         let mut wrong = Vec::new();
         let mut effective = String::new();
