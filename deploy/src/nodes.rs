@@ -10,6 +10,7 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 
 use crate::failure::Failure;
+use crate::supervisor::Supervisor;
 
 /// A node about to run.
 pub(crate) struct Part {
@@ -109,14 +110,17 @@ pub(crate) async fn run(
     }
     let mut ready = pin!(ready);
     let mut is_ready = false;
+    let mut supervisor = Supervisor::from_environment();
     loop {
         tokio::select! {
+            () = supervisor.live() => {}
             asked = signals.next() => {
                 if drain.at.is_some() {
                     let code = u8::try_from(asked.exit_code()).unwrap_or(1);
                     return Err(Failure::Said { code, text: "ended at once, as the second signal asked".into() });
                 }
                 tracing::info!(signal = ?asked, "draining; a second signal ends at once");
+                supervisor.ends();
                 drain.next();
             }
             Some((name, ended)) = running.next() => match ended {
@@ -131,6 +135,7 @@ pub(crate) async fn run(
             },
             said = &mut ready, if !is_ready => {
                 is_ready = true;
+                supervisor.is_ready();
                 // Whoever does not read our output may still want the cluster.
                 if let Err(failure @ Failure::Said { .. }) = said {
                     return Err(failure);

@@ -65,7 +65,10 @@ impl Args {
     /// That a check fails (1).
     pub(crate) fn run(&self) -> Result<(), Failure> {
         let checks: Vec<Check> =
-            [descriptors(), kernel(), machine(), ports(), limits()].into_iter().flatten().collect();
+            [descriptors(), kernel(), vec![profile(PROFILE, read)], machine(), ports(), limits()]
+                .into_iter()
+                .flatten()
+                .collect();
         let failing = checks.iter().filter(|check| check.verdict == Verdict::Fail).count();
         if self.json {
             let report = serde_json::json!({ "ok": failing == 0, "checks": checks });
@@ -115,6 +118,43 @@ fn descriptors() -> Vec<Check> {
         advice: (soft < hard).then(|| "raised to the hard limit at start".to_owned()),
     };
     vec![soft, Check::number("descriptors, hard", hard, 1024, 100_000, advice)]
+}
+
+/// The kernel's settings for very many connections, with the reason for each.
+const PROFILE: &str = include_str!("../../sysctl/90-tidegate.conf");
+
+/// The settings of a profile: names and values. A `-` before a name: it may not be there.
+fn settings(profile: &str) -> impl Iterator<Item = (&str, &str)> {
+    let lines = profile.lines().filter(|line| !line.starts_with('#'));
+    lines.filter_map(|line| line.split_once('=')).map(|(name, value)| (name.trim(), value.trim()))
+}
+
+/// Whether a profile is in force: what is a single number may be greater.
+fn profile(profile: &str, read: impl Fn(&str) -> Option<String>) -> Check {
+    let numbers = |text: &str| text.split_whitespace().map(str::parse).collect::<Result<Vec<u64>, _>>();
+    let differs = |(name, wanted): (&str, &str)| {
+        // What is not there, or may not be read here, cannot be set either.
+        let found = read(name.trim_start_matches('-'))?;
+        let in_force = match (numbers(&found).as_deref(), numbers(wanted).as_deref()) {
+            (Ok([found]), Ok([wanted])) => found >= wanted,
+            (found, wanted) => found == wanted,
+        };
+        (!in_force).then(|| name.trim_start_matches('-').to_owned())
+    };
+    let different: Vec<_> = settings(profile).filter_map(differs).collect();
+    let all = settings(profile).count();
+    let advice = || {
+        let names = different.join(", ");
+        format!(
+            "copy deploy/sysctl/90-tidegate.conf to /etc/sysctl.d and run sysctl --system; it differs in {names}"
+        )
+    };
+    Check {
+        name: "sysctl profile",
+        verdict: if different.is_empty() { Verdict::Ok } else { Verdict::Warn },
+        found: format!("{} of {all} in force", all - different.len()),
+        advice: (!different.is_empty()).then(advice),
+    }
 }
 
 fn kernel() -> Vec<Check> {
@@ -220,5 +260,42 @@ mod tests {
         assert_eq!((judged(9).verdict, judged(9).advice.as_deref()), (Verdict::Fail, Some("more")));
         assert_eq!(judged(99).verdict, Verdict::Warn);
         assert_eq!((judged(100).verdict, judged(100).advice), (Verdict::Ok, None));
+    }
+
+    #[test]
+    fn a_profile_is_in_force_if_nothing_is_less() {
+        let text = "# why\na.b = 10\nc = 1 2\n-d = 5";
+        let look = |ab: &str, c: &str| {
+            let (ab, c) = (ab.to_owned(), c.to_owned());
+            profile(text, move |name| match name {
+                "a.b" => Some(ab.clone()),
+                "c" => Some(c.clone()),
+                _ => None,
+            })
+        };
+        assert_eq!(
+            (look("10", "1\t2\n").verdict, look("11", "1 2").found),
+            (Verdict::Ok, "3 of 3 in force".to_owned())
+        );
+        let differs = look("9", "1 3");
+        assert!(differs.verdict == Verdict::Warn && differs.advice.unwrap().ends_with("differs in a.b, c"));
+        assert_eq!(differs.found, "1 of 3 in force");
+    }
+
+    #[test]
+    fn each_line_of_the_profile_has_its_reason_and_what_can_be_read_here_is_named_right() {
+        let lines: Vec<_> = PROFILE.lines().collect();
+        let mut checked = 0;
+        for (at, line) in
+            lines.iter().enumerate().filter(|(_, line)| !line.is_empty() && !line.starts_with('#'))
+        {
+            assert!(lines[at - 1].starts_with("# "), "{line}: no reason");
+            assert!(line.contains(" = "), "{line}");
+            checked += 1;
+        }
+        assert_eq!(checked, settings(PROFILE).count());
+        let there =
+            settings(PROFILE).filter(|(name, _)| read(name.trim_start_matches('-')).is_some()).count();
+        assert!(there >= checked - 3, "{there} of {checked} are settings of this kernel");
     }
 }

@@ -162,7 +162,7 @@ class Manifests(unittest.TestCase):
         self.assertEqual(flags(logic["args"])["gateway-dns"], f"{links['metadata']['name']}:7201")
 
     def test_every_default_that_the_documents_claim_is_the_charts(self):
-        table = re.findall(r"^\| `([a-z]+\.[A-Za-z.]+|engine|secret)` \| ([^|]+) \|", read("README.md"), re.M)
+        table = re.findall(r"^\| `((?:logic|gateway|image)\.[A-Za-z.]+|engine|secret)` \| ([^|]+) \|", read("README.md"), re.M)
         self.assertGreaterEqual(len(table), 10, "the table of the chart's values in deploy/README.md")
         for path, claimed in table:
             found = values()
@@ -187,6 +187,27 @@ class Manifests(unittest.TestCase):
         redis = services["redis"]["command"]
         self.assertIn("noeviction", redis)
         self.assertEqual(redis[redis.index("--appendfsync") + 1], "always")
+
+    def test_systemd_takes_the_units_and_finds_them_shut(self):
+        for role in ("gateway", "logic"):
+            unit = read(f"systemd/tidegate-{role}.service").replace("/usr/bin/tidegate", os.path.abspath(BINARY))
+            with self.subTest(role), tempfile.TemporaryDirectory() as folder:
+                path = os.path.join(folder, f"tidegate-{role}.service")
+                with open(path, "w", encoding="utf-8") as file:
+                    file.write(unit)
+                said = subprocess.run(["systemd-analyze", "verify", "--man=no", path], capture_output=True, text=True)
+                self.assertEqual((said.returncode, said.stderr), (0, ""))
+                # 10 is wide open; 2 and less is what hardened units of Debian have.
+                found = subprocess.run(["systemd-analyze", "security", "--offline=yes", path], capture_output=True, text=True)
+                exposure = re.search(r"exposure level for \S+: ([0-9.]+)", found.stdout)[1]
+                self.assertLessEqual(float(exposure), 2.0)
+                words = dict(re.findall(r"^(\w+)=(.*)$", unit, re.M))
+                help = subprocess.run([BINARY, role, "--help"], capture_output=True, text=True, check=True).stdout
+                drain = re.search(r"--drain .*?\[default: (\w+)\]", help, re.S)[1]
+                self.assertGreater(seconds(words["TimeoutStopSec"]), seconds(drain) + 10)
+                self.assertEqual(words["Type"], "notify")
+                for variable in re.findall(r"Environment=TIDEGATE_(\w+)=", unit):
+                    self.assertIn(f"--{variable.lower().replace('_', '-')} ", help)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,8 @@
 
 use std::io::Write;
 use std::net::TcpStream;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -38,6 +40,38 @@ fn a_gateway_out_of_descriptors_does_not_spin_and_recovers() {
     let url = format!("ws://{clients}");
     let mut tail = Running::start(&["tail", "--url", &url, "--room", "r"]);
     tail.line("connected to");
+}
+
+#[test]
+fn a_supervisor_is_told_that_a_node_is_ready_lives_and_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("notify");
+    let any = "127.0.0.1:0";
+    let abstract_name = format!("@tidegate-test-{}", std::process::id());
+    let by_path = UnixDatagram::bind(&path).unwrap();
+    let by_name = SocketAddr::from_abstract_name(&abstract_name[1..]).unwrap();
+    let by_name = UnixDatagram::bind_addr(&by_name).unwrap();
+    for (socket, name) in [(by_path, path.to_str().unwrap()), (by_name, &*abstract_name)] {
+        socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        let mut command = tidegate(&["logic", "--insecure", "--listen", any, "--ops", any, "--drain", "0s"]);
+        command.env("NOTIFY_SOCKET", name).env("WATCHDOG_USEC", "90000");
+        let mut node = Running::start_command(command);
+        let said = || {
+            let mut bytes = [0; 256];
+            let length = socket.recv(&mut bytes).unwrap();
+            String::from_utf8_lossy(&bytes[..length]).into_owned()
+        };
+        let mut heard = vec![said()];
+        while heard.iter().filter(|said| *said == "WATCHDOG=1").count() < 3 {
+            heard.push(said());
+        }
+        assert!(heard.iter().any(|said| said.starts_with("READY=1\n")), "{heard:?}");
+        node.signal("TERM");
+        while !heard.last().unwrap().starts_with("STOPPING=1") {
+            heard.push(said());
+        }
+        assert!(node.ended().success());
+    }
 }
 
 #[test]
