@@ -65,7 +65,7 @@ struct Parts {
     limits: Limits,
     edge: Edge,
     pace: Pace,
-    answers: Mutex<Answers<push::Kept>>,
+    answers: Mutex<Answers<push::keyed::Kept>>,
     tasks: Tasks,
 }
 
@@ -217,18 +217,22 @@ impl Handler for Api {
 
 /// An answer in JSON.
 fn json(status: StatusCode, body: &impl Serialize) -> Result<Answer, Problem> {
-    // The answer to one push fits: one allocation.
-    let mut text = Vec::with_capacity(256);
-    serde_json::to_writer(&mut text, body).map_err(|error| {
-        Problem::new(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "internal",
-            format!("cannot write the answer: {error}"),
-        )
-    })?;
-    let mut answer = ok("application/json", text);
+    let mut answer = ok("application/json", text(body)?);
     *answer.status_mut() = status;
     Ok(answer)
+}
+
+/// The text of an answer in JSON.
+fn text(body: &impl Serialize) -> Result<Vec<u8>, Problem> {
+    // The answer to one push fits: one allocation.
+    let mut text = Vec::with_capacity(256);
+    match serde_json::to_writer(&mut text, body) {
+        Ok(()) => Ok(text),
+        Err(error) => {
+            let detail = format!("cannot write the answer: {error}");
+            Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail))
+        }
+    }
 }
 
 /// Which of the media types that a path takes a body has.

@@ -217,7 +217,8 @@ pub(crate) trait Engine {
     fn claim(&self, once: Once<'_>) -> impl Future<Output = Result<Claim, Away>> + Send;
 
     /// What a call was answered, for whoever makes it again in the next two minutes; one whose items were stored too.
-    /// Best effort: whoever asks again without it is told the places.
+    /// Best effort: whoever asks again without it is told the places. An empty answer to a call that stores no item frees
+    /// its key: nothing came of it, and it may be made again.
     fn keep_answer(&self, once: Once<'_>, answer: Bytes) -> impl Future<Output = ()> + Send;
 
     /// What was kept by [`Engine::keep_answer`] for a call of which [`Appended::Before`] was said.

@@ -1,10 +1,9 @@
 //! The same call twice: answers that are kept under the caller's `Idempotency-Key`. Pure; time is an argument.
 //!
-//! Within this logic node. A key is taken when its call begins, so that a second call that comes meanwhile is
+//! Within this logic node; what other nodes and earlier runs know, the engine says. A key is taken when its call begins, so that a second call that comes meanwhile is
 //! told so instead of doing the work again.
 
 use std::collections::{HashMap, VecDeque};
-use std::hash::{BuildHasher, RandomState};
 use std::time::{Duration, Instant};
 
 /// How long an answer is kept.
@@ -24,20 +23,19 @@ pub(crate) struct Answers<A> {
     /// In the order in which they came; the number tells a key's uses apart.
     order: VecDeque<(Instant, u64, String)>,
     uses: u64,
-    hashers: (RandomState, RandomState),
     keys_max: usize,
 }
 
 #[derive(Debug)]
 struct Kept<A> {
-    body: Print,
+    print: Print,
     using: u64,
     /// `None` while the call is in progress.
     answer: Option<A>,
 }
 
-/// Of a body: 128 bits under two secret keys.
-type Print = (u64, u64);
+/// Of all that makes a call this call and not another.
+pub(crate) type Print = [u8; 16];
 
 /// What to do with a call.
 #[derive(Debug, PartialEq, Eq)]
@@ -49,36 +47,29 @@ pub(crate) enum Begin<A> {
     /// It is being done.
     Running,
     /// The key was used for something else.
-    OtherBody,
+    OtherCall,
 }
 
 impl<A: Clone> Default for Answers<A> {
     fn default() -> Self {
-        Self {
-            kept: HashMap::new(),
-            order: VecDeque::new(),
-            uses: 0,
-            hashers: (RandomState::new(), RandomState::new()),
-            keys_max: KEYS_MAX,
-        }
+        Self { kept: HashMap::new(), order: VecDeque::new(), uses: 0, keys_max: KEYS_MAX }
     }
 }
 
 impl<A: Clone> Answers<A> {
-    /// A call with a key comes. `call` is all that makes it this call and not another.
-    pub(crate) fn begin(&mut self, key: &str, call: (&str, &[u8]), now: Instant) -> Begin<A> {
+    /// A call with a key comes.
+    pub(crate) fn begin(&mut self, key: &str, print: Print, now: Instant) -> Begin<A> {
         self.forget(now);
-        let body = (self.hashers.0.hash_one(call), self.hashers.1.hash_one(call));
         if let Some(kept) = self.kept.get(key) {
             return match &kept.answer {
-                _ if kept.body != body => Begin::OtherBody,
+                _ if kept.print != print => Begin::OtherCall,
                 None => Begin::Running,
                 Some(answer) => Begin::Replay(answer.clone()),
             };
         }
         self.uses += 1;
         self.order.push_back((now, self.uses, key.to_owned()));
-        self.kept.insert(key.to_owned(), Kept { body, using: self.uses, answer: None });
+        self.kept.insert(key.to_owned(), Kept { print, using: self.uses, answer: None });
         Begin::New(self.uses)
     }
 
@@ -114,21 +105,23 @@ impl<A: Clone> Answers<A> {
 mod tests {
     use super::*;
 
+    const A: Print = [1; 16];
+    const B: Print = [2; 16];
+
     #[test]
     fn a_key_is_new_running_replayed_or_another_call() {
         let mut answers = Answers::default();
         let now = Instant::now();
-        assert_eq!(answers.begin("k", ("push", b"a"), now), Begin::New(1));
-        assert_eq!(answers.begin("k", ("push", b"a"), now), Begin::Running);
-        assert_eq!(answers.begin("k", ("push", b"b"), now), Begin::OtherBody);
-        assert_eq!(answers.begin("k", ("batch", b"a"), now), Begin::OtherBody);
+        assert_eq!(answers.begin("k", A, now), Begin::New(1));
+        assert_eq!(answers.begin("k", A, now), Begin::Running);
+        assert_eq!(answers.begin("k", B, now), Begin::OtherCall);
         answers.end("k", 1, Some(202));
-        assert_eq!(answers.begin("k", ("push", b"a"), now), Begin::Replay(202));
-        assert_eq!(answers.begin("k", ("push", b"a"), now + KEPT), Begin::New(2), "forgotten");
+        assert_eq!(answers.begin("k", A, now), Begin::Replay(202));
+        assert_eq!(answers.begin("k", A, now + KEPT), Begin::New(2), "forgotten");
         answers.end("k", 1, Some(500));
-        assert_eq!(answers.begin("k", ("push", b"a"), now + KEPT), Begin::Running, "another use");
+        assert_eq!(answers.begin("k", A, now + KEPT), Begin::Running, "another use");
         answers.end("k", 2, None);
-        assert_eq!(answers.begin("k", ("push", b"a"), now + KEPT), Begin::New(3), "may be made again");
+        assert_eq!(answers.begin("k", A, now + KEPT), Begin::New(3), "may be made again");
     }
 
     #[test]
@@ -136,7 +129,7 @@ mod tests {
         let mut answers = Answers::<u32> { keys_max: 10, ..Answers::default() };
         let now = Instant::now();
         for key in 0..100 {
-            let _ = answers.begin(&key.to_string(), ("push", b""), now);
+            let _ = answers.begin(&key.to_string(), A, now);
             assert!(answers.kept.len() <= 10 && answers.order.len() <= 10);
         }
     }

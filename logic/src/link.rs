@@ -4,6 +4,7 @@
 //! the attempts, and a state that says in words what is wrong.
 
 mod greet;
+pub(crate) mod heads;
 pub(crate) mod outbox;
 mod session;
 pub(crate) mod view;

@@ -19,6 +19,8 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::api::{Api, gateways};
 use crate::counters::Counters;
+use crate::engine::Engine;
+use crate::engine::any::Any;
 use crate::fleet::{self, Fleet};
 use crate::limits::{Limit, Use};
 use crate::link::Shared;
@@ -125,6 +127,9 @@ impl Node {
         tasks.essential("leases", fleet.clone().keep_leases());
         tasks.essential("dns", fleet.clone().resolve(settings.gateway_dns.clone()));
         tasks.essential("deadlines", look(publisher.clone(), shutdown.clone()));
+        if publisher.histories.are_kept() {
+            tasks.essential("feed", follow_store(publisher.clone(), shutdown.clone()));
+        }
         tasks.essential("ledger", forget(publisher.clone(), counters.clone(), shutdown.clone()));
         let status = Arc::new(Health {
             settings: settings.clone(),
@@ -207,6 +212,16 @@ async fn look(publisher: Arc<Publisher>, shutdown: Shutdown) {
     }
 }
 
+async fn follow_store(publisher: Arc<Publisher>, shutdown: Shutdown) {
+    publisher.feed(shutdown).await;
+}
+
+/// The store, as operators see it.
+fn engine(engine: &Any) -> serde_json::Value {
+    let health = engine.health().err().unwrap_or_else(|| "ok".to_owned());
+    json!({"kind": engine.kind(), "identity": Instance(engine.identity()).to_string(), "health": health})
+}
+
 /// What the operator's port says.
 struct Health {
     settings: Settings,
@@ -228,6 +243,12 @@ impl Status for Health {
         if !self.publisher.with_roster(crate::roster::Roster::is_linked) {
             reasons.push("no gateway linked".to_owned());
         }
+        let histories = &self.publisher.histories;
+        if let Err(why) = histories.engine().health()
+            && histories.is_store_needed()
+        {
+            reasons.push(format!("engine: {why}"));
+        }
         reasons
     }
 
@@ -244,6 +265,7 @@ impl Status for Health {
             "draining": self.shutdown.is_draining(),
             "ledgerEntries": self.counters.ledger.get(),
             "tls": {"api": self.settings.tls.is_some(), "links": self.settings.link_tls.is_some()},
+            "engine": engine(self.publisher.histories.engine()),
             "history": {
                 "histories": self.counters.histories.get(),
                 "items": self.counters.history_items.get(),

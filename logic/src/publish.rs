@@ -6,6 +6,7 @@
 //!
 //! Pushes that a rule of history concerns take the engine's way around that ([`stored`]); others never see it.
 
+mod feed;
 pub(crate) mod message;
 mod plan;
 pub(crate) mod stored;
@@ -16,13 +17,14 @@ use std::time::{Duration, Instant};
 use common::ids::{Instance, PushId};
 use common::link::message::{Receipts, Routes};
 use parking_lot::{Mutex, RwLock};
+use tokio::sync::Notify;
 
 use crate::counters::Counters;
+use crate::engine::{Appended, Once};
 use crate::ledger::{Answer, Deadlines, Ledger, Tally};
 use crate::link::outbox::{Outbox, Room};
 use crate::push::{Push, Wait};
-use crate::query::desk::Desk;
-use crate::roster::{Roster, Unwanted};
+use crate::roster::{Ends, Roster, Unwanted};
 use crate::routing::{LinkId, Remains};
 pub(crate) use plan::Reach;
 use plan::{Places, Plan};
@@ -49,6 +51,8 @@ pub(crate) struct Publisher {
     counters: Counters,
     /// Whose items outlive their push. Its lock is taken before the roster's and the ledger's.
     pub(crate) histories: Histories,
+    /// A gateway has said what it holds: the feed has something to tell it.
+    newcomer: Notify,
 }
 
 /// Why nothing was sent.
@@ -89,6 +93,15 @@ pub(crate) struct Published {
     pub(crate) stored: Vec<Stored>,
 }
 
+/// What a call with a key has come to.
+#[derive(Debug)]
+pub(crate) enum Called {
+    /// It was made now.
+    Now(Vec<Published>),
+    /// It had been made before; where its items stand is all that is known.
+    Before(Vec<Published>),
+}
+
 /// A push with its number, on its way.
 #[derive(Debug)]
 struct Flight {
@@ -108,7 +121,8 @@ impl Publisher {
         histories: Histories,
     ) -> Self {
         let deadlines = Deadlines { taken: ack_time_max, written: WRITTEN_TIME_MAX.max(ack_time_max) };
-        Self { instance, deadlines, roster: RwLock::default(), ledger: Mutex::default(), counters, histories }
+        let (roster, ledger, newcomer) = (RwLock::default(), Mutex::default(), Notify::new());
+        Self { instance, deadlines, roster, ledger, counters, histories, newcomer }
     }
 
     /// Sends pushes in this order, all or none, and waits for what each of them wants to wait for.
@@ -116,21 +130,49 @@ impl Publisher {
     /// # Errors
     /// [`Refusal`]: nothing was sent.
     pub(crate) async fn publish(&self, pushes: &[Push<'_>]) -> Result<Vec<Published>, Refusal> {
-        let sent = if self.histories.concern(pushes) {
+        if self.histories.concern(pushes) {
             // Boxed apart: it is not to be paid for in the size of the others.
-            Box::pin(self.send_stored(pushes)).await
-        } else {
-            self.send(pushes, None)
-        };
-        let flights = sent.inspect_err(|refusal| {
-            match refusal {
-                Refusal::NoGateway => self.counters.no_gateway.inc(),
-                Refusal::Overloaded(_) => self.counters.overloaded.inc(),
-                Refusal::HistoryFull => self.counters.history_full.inc(),
-                Refusal::EngineAway(_) => self.counters.engine_away.inc(),
-                Refusal::OtherCall => 0,
+            return match Box::pin(self.publish_stored(pushes, None)).await? {
+                Called::Now(published) | Called::Before(published) => Ok(published),
             };
-        })?;
+        }
+        let flights = self.send(pushes, None).inspect_err(|refusal| self.count(refusal))?;
+        Ok(self.landed(flights).await)
+    }
+
+    /// The same under a key: what was stored under it before is not stored or sent again.
+    ///
+    /// # Errors
+    /// [`Refusal`]: nothing was sent.
+    pub(crate) async fn publish_once(&self, pushes: &[Push<'_>], once: Once<'_>) -> Result<Called, Refusal> {
+        if self.histories.concern(pushes) {
+            return self.publish_stored(pushes, Some(once)).await;
+        }
+        self.publish(pushes).await.map(Called::Now)
+    }
+
+    async fn publish_stored(&self, pushes: &[Push<'_>], once: Option<Once<'_>>) -> Result<Called, Refusal> {
+        let sent = self.send_stored(pushes, once).await.inspect_err(|refusal| self.count(refusal))?;
+        match sent {
+            Appended::Now(flights) => Ok(Called::Now(self.landed(flights).await)),
+            Appended::Before(places) => {
+                Ok(Called::Before(self.histories.published_before(pushes, once, &places)))
+            }
+        }
+    }
+
+    fn count(&self, refusal: &Refusal) {
+        match refusal {
+            Refusal::NoGateway => self.counters.no_gateway.inc(),
+            Refusal::Overloaded(_) => self.counters.overloaded.inc(),
+            Refusal::HistoryFull => self.counters.history_full.inc(),
+            Refusal::EngineAway(_) => self.counters.engine_away.inc(),
+            Refusal::OtherCall => 0,
+        };
+    }
+
+    /// Waits for what each push wants to wait for.
+    async fn landed(&self, flights: Vec<Flight>) -> Vec<Published> {
         let mut published = Vec::with_capacity(flights.len());
         for Flight { serial, wait, plan, answer, stored } in flights {
             // Until all that it waits for has happened, or `look` says that it has waited enough.
@@ -146,7 +188,7 @@ impl Publisher {
             counter.inc();
             published.push(done);
         }
-        Ok(published)
+        published
     }
 
     /// Whom a push would reach; nothing is sent.
@@ -216,10 +258,9 @@ impl Publisher {
         address: &str,
         label: &str,
         instance: Instance,
-        outbox: Arc<Outbox>,
-        desk: Arc<Desk>,
+        ends: Ends,
     ) -> Result<LinkId, Unwanted> {
-        self.roster.write().link_up(address, label, instance, outbox, desk)
+        self.roster.write().link_up(address, label, instance, ends)
     }
 
     /// A link is lost: what it had and what waits for it is dropped, and who waits for it is told.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use common::ids::Instance;
 
+use crate::link::heads::Waiting;
 use crate::link::outbox::Outbox;
 use crate::query::desk::Desk;
 use crate::routing::{LinkId, Routing};
@@ -42,6 +43,19 @@ pub(crate) struct Linked {
     pub(crate) outbox: Arc<Outbox>,
     /// What is asked of it.
     pub(crate) desk: Arc<Desk>,
+    /// Where histories stand that it is to be told of.
+    pub(crate) heads: Arc<Waiting>,
+}
+
+/// What waits for a link, as its own task and the node share it.
+#[derive(Debug, Clone)]
+pub(crate) struct Ends {
+    /// Deliveries.
+    pub(crate) outbox: Arc<Outbox>,
+    /// Questions.
+    pub(crate) desk: Arc<Desk>,
+    /// Where histories stand.
+    pub(crate) heads: Arc<Waiting>,
 }
 
 /// Why there is no link: another address leads to the same run of the gateway, so this one is not counted.
@@ -79,8 +93,7 @@ impl Roster {
         address: &str,
         label: &str,
         instance: Instance,
-        outbox: Arc<Outbox>,
-        desk: Arc<Desk>,
+        ends: Ends,
     ) -> Result<LinkId, Unwanted> {
         let is_same = |known: &&Known| {
             &*known.address != address && known.link.as_ref().is_ok_and(|linked| linked.instance == instance)
@@ -93,7 +106,8 @@ impl Roster {
         self.last_link += 1;
         let id = LinkId(self.last_link);
         known.label = Arc::from(label);
-        known.link = Ok(Linked { id, instance, outbox, desk });
+        let Ends { outbox, desk, heads } = ends;
+        known.link = Ok(Linked { id, instance, outbox, desk, heads });
         self.routing.add(id);
         Ok(id)
     }

@@ -2,12 +2,10 @@
 
 mod answer;
 pub(super) mod batch;
+pub(super) mod keyed;
 pub(super) mod members;
 pub(super) mod parse;
 pub(super) mod schema;
-
-use std::sync::Arc;
-use std::time::Instant;
 
 use bytes::Bytes;
 use common::http1::{self, Answer};
@@ -15,18 +13,18 @@ use common::problem::Problem;
 use http::StatusCode;
 use http::request::Parts as Head;
 use hyper::body::Incoming;
-use tokio::sync::oneshot;
 
-use super::{Api, Parts, json, media_type, query};
-use crate::idempotency::{Begin, KEPT, KEY_BYTES_MAX};
+use super::{Api, Parts, json, media_type, query, text};
+use crate::idempotency::{KEPT, KEY_BYTES_MAX};
 use crate::publish::{Published, Refusal};
+use crate::push::Push;
 pub(crate) use batch::PUSHES_MAX;
 
 const JSON: &str = "application/json";
 const NDJSON: &str = "application/x-ndjson";
 
-/// What is kept under an idempotency key: what was done, or the failure of something that was sent.
-pub(super) type Kept = Result<Arc<[Published]>, Problem>;
+/// No gateway took what was sent, or could have been sent.
+const GATEWAYS_FAILED: &str = "gateways_failed";
 
 /// How a body is to be read and answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,53 +72,23 @@ pub(super) async fn batch(api: &Api, head: &Head, body: Incoming) -> Result<Answ
 
 async fn call(api: &Api, form: Form, key: Option<String>, body: Bytes) -> Result<Answer, Problem> {
     match key {
-        None => answered(form, &publish(&api.0, form, &body).await?, false),
+        None => {
+            let pushes = parsed(&api.0, form, &body)?;
+            answered(form, &api.0.publisher.publish(&pushes).await.map_err(refused)?, false)
+        }
         // Boxed: rare, and not to be paid for in the size of all calls.
-        Some(key) => Box::pin(keyed(api, form, key, body)).await,
+        Some(key) => Box::pin(keyed::call(api, form, key, body)).await,
     }
 }
 
-/// Parses and publishes.
-async fn publish(parts: &Parts, form: Form, body: &[u8]) -> Result<Vec<Published>, Problem> {
+fn parsed<'a>(parts: &Parts, form: Form, body: &'a [u8]) -> Result<Vec<Push<'a>>, Problem> {
     let sizes = parts.limits.sizes;
     let parsed = match form {
         Form::One => parse::one(body, sizes).map(|push| vec![push]),
         Form::Array => batch::array(body, sizes),
         Form::Lines => batch::lines(body, sizes),
     };
-    let pushes = parsed.inspect_err(|_| _ = parts.counters.invalid.inc())?;
-    parts.publisher.publish(&pushes).await.map_err(refused)
-}
-
-/// The same under an idempotency key. In a task of its own: a caller that hangs up in the middle may ask
-/// again, and must then be told what was done.
-async fn keyed(api: &Api, form: Form, key: String, body: Bytes) -> Result<Answer, Problem> {
-    let begun = api.0.answers.lock().begin(&key, (form.as_str(), &body), Instant::now());
-    let using = match begun {
-        Begin::Replay(kept) => return answered(form, &kept?, true),
-        Begin::Running => {
-            let detail = "a call with this Idempotency-Key is still in progress";
-            let mut problem = Problem::new(StatusCode::CONFLICT, "idempotency_in_progress", detail);
-            (problem.retryable, problem.retry_after_secs) = (true, Some(1));
-            return Err(problem);
-        }
-        Begin::OtherBody => return Err(other_call()),
-        Begin::New(using) => using,
-    };
-    let (sender, receiver) = oneshot::channel();
-    let end = End { api: api.clone(), key, using, kept: None };
-    api.0.tasks.spawn(async move {
-        let mut end = end;
-        let done = publish(&end.api.0, form, &body).await.map(Arc::from);
-        end.kept = keep(form, &done);
-        drop(end);
-        // A caller that hung up asks again.
-        let _ = sender.send(done);
-    });
-    let done: Kept = receiver.await.map_err(|_| {
-        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the call ended without an answer")
-    })?;
-    answered(form, &done?, false)
+    parsed.inspect_err(|_| _ = parts.counters.invalid.inc())
 }
 
 fn other_call() -> Problem {
@@ -132,41 +100,26 @@ fn other_call() -> Problem {
     Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "idempotency_mismatch", detail)
 }
 
-/// What is kept of a call: everything of which something was sent. What was refused may be tried again.
-fn keep(form: Form, done: &Kept) -> Option<Kept> {
-    let published = done.as_ref().ok()?;
-    if !published.iter().any(|published| published.was_sent || !published.is_failure) {
-        return None;
-    }
-    match answered(form, published, false) {
-        Ok(_) => Some(Ok(published.clone())),
-        Err(problem) => Some(Err(problem)),
-    }
-}
-
-/// Says how a keyed call ended, however it ends: a panic frees the key.
-struct End {
-    api: Api,
-    key: String,
-    using: u64,
-    kept: Option<Kept>,
-}
-
-impl Drop for End {
-    fn drop(&mut self) {
-        self.api.0.answers.lock().end(&self.key, self.using, self.kept.take());
-    }
-}
-
 /// The answer to what was published; a failure if nothing of it was taken by anyone.
 fn answered(form: Form, published: &[Published], replayed: bool) -> Result<Answer, Problem> {
+    Ok(accepted(written(form, published, replayed)?))
+}
+
+/// The same, as text.
+fn written(form: Form, published: &[Published], replayed: bool) -> Result<Vec<u8>, Problem> {
     if published.iter().all(|published| published.is_failure) {
         return Err(failed(published));
     }
     match (form, published) {
-        (Form::One, [published]) => json(StatusCode::ACCEPTED, &answer::Push::new(published, replayed)),
-        _ => json(StatusCode::ACCEPTED, &answer::Batch::new(published, replayed)),
+        (Form::One, [published]) => text(&answer::Push::new(published, replayed)),
+        _ => text(&answer::Batch::new(published, replayed)),
     }
+}
+
+fn accepted(text: impl Into<Bytes>) -> Answer {
+    let mut answer = http1::ok("application/json", text);
+    *answer.status_mut() = StatusCode::ACCEPTED;
+    answer
 }
 
 fn idempotency_key(head: &Head) -> Result<Option<String>, Problem> {
@@ -180,6 +133,10 @@ fn idempotency_key(head: &Head) -> Result<Option<String>, Problem> {
     Ok(Some(text.to_owned()))
 }
 
+fn away(detail: &str) -> Problem {
+    Problem::unavailable("engine_unavailable", detail, 1)
+}
+
 fn refused(refusal: Refusal) -> Problem {
     match refusal {
         Refusal::NoGateway => Problem::unavailable("no_gateway", "no gateway is known to this logic node", 1),
@@ -191,12 +148,9 @@ fn refused(refusal: Refusal) -> Problem {
             let detail = "the histories take as much memory as they may (--history-memory); nothing was sent or stored";
             Problem::unavailable("history_full", detail, 1)
         }
-        Refusal::EngineAway(why) => {
-            let detail = format!(
-                "the history cannot be written now: {why}; nothing was sent, and it may have been stored"
-            );
-            Problem::unavailable("engine_unavailable", detail, 1)
-        }
+        Refusal::EngineAway(why) => away(&format!(
+            "the history cannot be written now: {why}; nothing was sent, and it may have been stored"
+        )),
         Refusal::OtherCall => other_call(),
     }
 }
@@ -210,7 +164,7 @@ fn failed(published: &[Published]) -> Problem {
     let named: Vec<_> = named.iter().map(|(gateway, code)| format!("{gateway} ({code})")).collect();
     let sent = if was_sent { "it was sent and may still arrive" } else { "nothing was sent" };
     let detail = format!("no gateway took it, {sent}: {}", named.join(", "));
-    let mut problem = Problem::unavailable("gateways_failed", detail, 1);
+    let mut problem = Problem::unavailable(GATEWAYS_FAILED, detail, 1);
     problem.retryable = !was_sent;
     problem
 }

@@ -25,6 +25,15 @@ macro_rules! each {
     };
 }
 
+impl Any {
+    /// What kind of store it is, for people.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Self::Embedded(_) => "embedded",
+        }
+    }
+}
+
 impl Engine for Any {
     async fn append<T: Send>(
         &self,

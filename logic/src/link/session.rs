@@ -1,8 +1,9 @@
 //! A link that is up: four things at once, and the first that ends ends the link.
 //!
-//! Control (routes, questions, signs of life), deliveries down, receipts up, and a watch that hears silence. All in one
+//! Control (routes, questions, histories, signs of life), deliveries down, receipts up, and a watch that hears silence. All in one
 //! task: nothing is spawned, and whatever ends it, everything of it is gone.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -10,9 +11,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use common::ids::Instance;
 use common::link::codec::Outbound;
+use common::link::history::Fetched;
 use common::link::message::{Alive, ControlUp, RoutesTaken, Up, control_down, control_up, up};
 use common::link::stream::{receive, send};
 use common::metrics::Counter;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use h2::SendStream;
 use h2::client::SendRequest;
 use prost::Message;
@@ -22,8 +26,7 @@ use super::greet::{Duplex, Greeted, say, stream_lost};
 use super::outbox::Outbox;
 use super::{Link, OPEN_TIME_MAX, Trouble};
 use crate::counters;
-use crate::query::desk::Desk;
-use crate::roster::Unwanted;
+use crate::roster::{Ends, Unwanted};
 use crate::routing::LinkId;
 
 /// How often we say that we live.
@@ -32,12 +35,17 @@ const ALIVE_EVERY: Duration = Duration::from_secs(1);
 /// A gateway that lives but takes no delivery for this long is given up.
 const STALLED_MAX: Duration = Duration::from_secs(10);
 
+/// Questions about histories that are answered at a time; a gateway asks no more, and one that does hears nothing new.
+const FETCHES_MAX: usize = 64;
+
+/// Answers to questions about histories, as they come.
+type Fetches<'a> = FuturesUnordered<Pin<Box<dyn Future<Output = Fetched> + Send + 'a>>>;
+
 /// A link in the roster; dropped, it is out of it and its flights are answered.
 struct Entered<'a> {
     link: &'a Link,
     id: LinkId,
-    outbox: Arc<Outbox>,
-    desk: Arc<Desk>,
+    ends: Ends,
     /// The run of the gateway.
     instance: Instance,
     /// We end it, for the gateway is silent or stalled.
@@ -47,9 +55,9 @@ struct Entered<'a> {
 impl Drop for Entered<'_> {
     fn drop(&mut self) {
         let shared = &self.link.shared;
-        self.desk.close();
+        self.ends.desk.close();
         self.link.fleet.link_ends(&self.link.view, !self.is_given_up);
-        if let Some(remains) = shared.publisher.link_down(&self.link.address, self.id, &self.outbox) {
+        if let Some(remains) = shared.publisher.link_down(&self.link.address, self.id, &self.ends.outbox) {
             let publisher = shared.publisher.clone();
             shared.tasks.spawn(async move { publisher.clean(remains).await });
         }
@@ -90,9 +98,9 @@ impl Link {
         let trouble = tokio::select! {
             () = &mut *ended => Trouble::Over,
             trouble = self.control(&mut greeted.control, &up, &heard) => trouble,
-            trouble = write(&mut greeted.data.send, &up.outbox, &sent) => trouble,
+            trouble = write(&mut greeted.data.send, &up.ends.outbox, &sent) => trouble,
             trouble = self.read(greeted.data.receive, greeted.data.inbound, up.id, &received) => trouble,
-            trouble = self.watch(&heard, &up.outbox) => {
+            trouble = self.watch(&heard, &up.ends.outbox) => {
                 up.is_given_up = true;
                 trouble
             }
@@ -109,10 +117,9 @@ impl Link {
     /// Puts the link into the roster: from now on pushes come.
     fn enter(&self, greeted: &Greeted) -> Result<Entered<'_>, Trouble> {
         let outbox = Arc::new(Outbox::new(self.shared.queue_bytes_max, self.shared.stalled_after));
-        let desk = Arc::<Desk>::default();
+        let ends = Ends { outbox, desk: Arc::default(), heads: Arc::default() };
         let (peer, publisher) = (&greeted.peer, &self.shared.publisher);
-        let entered =
-            publisher.link_up(&self.address, &peer.name, peer.instance, outbox.clone(), desk.clone());
+        let entered = publisher.link_up(&self.address, &peer.name, peer.instance, ends.clone());
         let id = match entered {
             Ok(id) => id,
             Err(Unwanted::Forgotten) => return Err(Trouble::Over),
@@ -122,7 +129,7 @@ impl Link {
         };
         self.view.is_up(greeted.hello.clone());
         tracing::info!(gateway = %peer.name, address = %self.address, "linked");
-        Ok(Entered { link: self, id, outbox, desk, instance: peer.instance, is_given_up: false })
+        Ok(Entered { link: self, id, ends, instance: peer.instance, is_given_up: false })
     }
 
     /// The control stream, both ways.
@@ -130,8 +137,10 @@ impl Link {
         let mut alive = interval(ALIVE_EVERY);
         alive.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut beat = 0;
+        // Answered as the store answers: what it does not say holds up no sign of life.
+        let mut fetches = Fetches::new();
         loop {
-            if let Err(trouble) = self.take_control(control, up).await {
+            if let Err(trouble) = self.take_control(control, up, &mut fetches).await {
                 return trouble;
             }
             let done = tokio::select! {
@@ -139,7 +148,13 @@ impl Link {
                     beat += 1;
                     say(&mut control.send, control_down::Body::Alive(Alive { beat })).await
                 }
-                ask = up.desk.next() => say(&mut control.send, control_down::Body::Ask(ask)).await,
+                ask = up.ends.desk.next() => say(&mut control.send, control_down::Body::Ask(ask)).await,
+                Some(fetched) = fetches.next(), if !fetches.is_empty() => {
+                    say(&mut control.send, control_down::Body::Fetched(fetched)).await
+                }
+                heads = up.ends.heads.next() => {
+                    say(&mut control.send, control_down::Body::Heads(heads)).await
+                }
                 came = receive(&mut control.receive, &mut control.inbound) => {
                     heard.now();
                     came.map_err(stream_lost)
@@ -152,20 +167,33 @@ impl Link {
     }
 
     /// Takes all control messages that have come.
-    async fn take_control(&self, control: &mut Duplex, up: &Entered<'_>) -> Result<(), Trouble> {
+    async fn take_control<'a>(
+        &'a self,
+        control: &mut Duplex,
+        up: &Entered<'_>,
+        fetches: &mut Fetches<'a>,
+    ) -> Result<(), Trouble> {
         let garbage = |error: common::link::codec::Garbage| Trouble::Refused(error.to_string());
         let mut taken = None;
         while let Some(message) = control.inbound.next_message::<ControlUp>().map_err(garbage)? {
             match message.body {
                 Some(control_up::Body::Routes(routes)) => {
                     self.shared.publisher.routes(up.id, &routes).await;
+                    if routes.complete {
+                        self.shared.publisher.holds_all(&up.ends.heads);
+                    }
                     taken = Some(routes.serial);
                 }
                 Some(control_up::Body::Stats(stats)) => self.view.holds(stats),
-                Some(control_up::Body::Answer(answer)) => up.desk.answer(answer),
+                Some(control_up::Body::Answer(answer)) => up.ends.desk.answer(answer),
                 Some(control_up::Body::Fetch(fetch)) => {
-                    let fetched = self.shared.publisher.fetch(&fetch, up.instance).await;
-                    say(&mut control.send, control_down::Body::Fetched(fetched)).await?;
+                    if fetches.len() < FETCHES_MAX {
+                        let (publisher, gateway) = (&self.shared.publisher, up.instance);
+                        fetches.push(Box::pin(async move { publisher.fetch(&fetch, gateway).await }));
+                    } else {
+                        let nothing = Fetched { id: fetch.id, ..Fetched::default() };
+                        say(&mut control.send, control_down::Body::Fetched(nothing)).await?;
+                    }
                 }
                 Some(control_up::Body::Refused(refused)) => return Err(Trouble::Refused(refused.reason)),
                 // A second hello means nothing; what a later release says is passed over.

@@ -7,26 +7,31 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use common::ids::{Epoch, Instance};
+use common::ids::{Epoch, Instance, PushId};
 use common::link::history::{FETCH_BYTES_MAX, FETCH_ITEMS_MAX, Fetch, Fetched, KeptItem};
 use common::link::message::{LogicHello, Mark, Position};
 use common::names::Kind;
+use tokio::time::timeout;
 
 use super::plan::{Places, Plan};
-use super::{Flight, Publisher, Refusal, message};
+use super::{Flight, Published, Publisher, Refusal, message};
 use crate::engine::any::Any;
 use crate::engine::embedded::Embedded;
 use crate::engine::rules::{HistoryRule, HistoryRules};
 use crate::engine::{
-    Append, Appended, Away, Engine, Holdings, Item, Moment, Most, NotAppended, Page, Placed, Since, Whose,
+    Append, Appended, Away, Engine, Holdings, Item, Moment, Most, NotAppended, Once, Page, Placed, Since,
+    Whose,
 };
 use crate::push::{Push, Target};
+
+/// A store that has not answered a gateway by then is taken as away.
+const READ_TIME_MAX: Duration = Duration::from_secs(1);
 
 /// Whose items are kept, and where.
 #[derive(Debug)]
 pub(crate) struct Histories {
     rules: HistoryRules,
-    engine: Any,
+    pub(super) engine: Any,
 }
 
 /// Where an item stands.
@@ -69,7 +74,7 @@ impl Histories {
     }
 
     /// Whether a rule concerns any of these pushes.
-    pub(super) fn concern(&self, pushes: &[Push<'_>]) -> bool {
+    pub(crate) fn concern(&self, pushes: &[Push<'_>]) -> bool {
         !self.rules.is_empty()
             && pushes.iter().any(|push| match &push.to {
                 Target::Names(kind, names) => names.iter().any(|name| self.find(*kind, name).is_some()),
@@ -80,6 +85,21 @@ impl Histories {
     /// The history of a name, if one is kept.
     pub(crate) fn find<'a>(&self, kind: Kind, name: &'a str) -> Option<Whose<'a>> {
         self.rules.find(kind, name)
+    }
+
+    /// Whether anything is kept of anybody.
+    pub(crate) fn are_kept(&self) -> bool {
+        !self.rules.is_empty()
+    }
+
+    /// Whether calls fail without the store: a rule keeps something there, or other nodes share it.
+    pub(crate) fn is_store_needed(&self) -> bool {
+        self.are_kept() || !matches!(self.engine, Any::Embedded(_))
+    }
+
+    /// The store, for those who look after it.
+    pub(crate) fn engine(&self) -> &Any {
+        &self.engine
     }
 
     /// Reads a history.
@@ -100,6 +120,28 @@ impl Histories {
     /// How much is kept now.
     pub(crate) fn holdings(&self) -> Holdings {
         self.engine.holdings()
+    }
+
+    /// Whether calls with a key are remembered by more than this process: then it is asked.
+    pub(crate) fn remembers_calls(&self) -> bool {
+        !matches!(self.engine, Any::Embedded(_))
+    }
+
+    /// What is known of a call that was stored at these places before: of each push, who it is and where it stands. Its id
+    /// is the same whenever it is asked for, and nobody has counts of it under that.
+    pub(super) fn published_before(
+        &self,
+        pushes: &[Push<'_>],
+        once: Option<Once<'_>>,
+        places: &[Position],
+    ) -> Vec<Published> {
+        let print = once.map_or(0, |once| u128::from_be_bytes(once.print));
+        let logic = Instance((print >> 64) as u64 | 1);
+        let positions = self.positions(pushes, places);
+        let of = |(serial, (push, positions)): (u64, (&Push<'_>, Vec<Position>))| {
+            Plan::nobody().published(PushId { logic, serial }, push.wait, None, stored(push, &positions))
+        };
+        (1..).zip(pushes.iter().zip(positions)).map(of).collect()
     }
 
     /// What is to be appended for each push, in their order.
@@ -179,9 +221,9 @@ impl Publisher {
         };
         let since = fetch.since.map(|at| Since { epoch: Some(Epoch(at.epoch)), offset: at.offset });
         let items = if since.is_some() { FETCH_ITEMS_MAX } else { 0 };
-        let page = self.histories.read(whose, since, Most { items, bytes: FETCH_BYTES_MAX }).await;
+        let page = self.histories.read(whose, since, Most { items, bytes: FETCH_BYTES_MAX });
         // Whoever asked is told that there is no answer now.
-        let Ok(page) = page else { return nothing };
+        let Ok(Ok(page)) = timeout(READ_TIME_MAX, page).await else { return nothing };
         let (head, continues, now) = (Some(page.head), page.continues, Instant::now());
         match since {
             Some(since) if continues => {
@@ -195,7 +237,11 @@ impl Publisher {
     }
 
     /// Stores what is to be kept and sends all, or does neither.
-    pub(super) async fn send_stored(&self, pushes: &[Push<'_>]) -> Result<Vec<Flight>, Refusal> {
+    pub(super) async fn send_stored(
+        &self,
+        pushes: &[Push<'_>],
+        once: Option<Once<'_>>,
+    ) -> Result<Appended<Vec<Flight>>, Refusal> {
         let histories = &self.histories;
         self.check_room(pushes)?;
         let appends = histories.appends(pushes);
@@ -210,10 +256,10 @@ impl Publisher {
             }
             Ok(flights)
         };
-        match histories.engine.append(&appends, None, now, send).await {
-            Ok(Appended::Now(sent)) => sent,
-            // Only a call with a key was made before.
-            Ok(Appended::Before(_)) | Err(NotAppended::OtherCall) => Err(Refusal::OtherCall),
+        match histories.engine.append(&appends, once, now, send).await {
+            Ok(Appended::Now(sent)) => sent.map(Appended::Now),
+            Ok(Appended::Before(positions)) => Ok(Appended::Before(positions)),
+            Err(NotAppended::OtherCall) => Err(Refusal::OtherCall),
             Err(NotAppended::Full) => Err(Refusal::HistoryFull),
             Err(NotAppended::Away(Away(why))) => Err(Refusal::EngineAway(why)),
         }

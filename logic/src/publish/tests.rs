@@ -12,7 +12,8 @@ const NAMES: usize = 100_000;
 fn link(publisher: &Publisher, address: &str, instance: u64) -> (LinkId, Arc<Outbox>) {
     publisher.change_roster(|roster| roster.know(&Arc::from(address)));
     let outbox = Arc::new(Outbox::new(1024, Duration::from_secs(1)));
-    (publisher.link_up(address, address, Instance(instance), outbox.clone(), Arc::default()).unwrap(), outbox)
+    let ends = Ends { outbox: outbox.clone(), desk: Arc::default(), heads: Arc::default() };
+    (publisher.link_up(address, address, Instance(instance), ends).unwrap(), outbox)
 }
 
 fn routes(names: impl Iterator<Item = usize>) -> Routes {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use common::link::ask::{Answer, Ask, answer, ask};
 use common::link::codec::{Inbound, Outbound};
+use common::link::history::{Fetch, Fetched, Heads};
 use common::link::message::*;
 use common::link::{CONTROL_PATH, VERSION, stream};
 use common::names::Kind;
@@ -59,6 +60,8 @@ impl Default for Manner {
 pub(crate) enum Event {
     Linked,
     Delivery(Delivery),
+    Heads(Heads),
+    Fetched(Fetched),
     Ended,
 }
 
@@ -66,6 +69,7 @@ pub(crate) enum Event {
 pub(crate) enum Order {
     Say(Receipts),
     Routes(Routes),
+    Fetch(Fetch),
     /// Its signs of life say that it drains.
     Drain,
     HangUp,
@@ -129,6 +133,24 @@ impl Fake {
         loop {
             if let Event::Delivery(delivery) = self.event().await {
                 return delivery;
+            }
+        }
+    }
+
+    /// Where histories stand, as the next message about that says it.
+    pub(crate) async fn heads(&mut self) -> Heads {
+        loop {
+            if let Event::Heads(heads) = self.event().await {
+                return heads;
+            }
+        }
+    }
+
+    /// The next answer about a history.
+    pub(crate) async fn fetched(&mut self) -> Fetched {
+        loop {
+            if let Event::Fetched(fetched) = self.event().await {
+                return fetched;
             }
         }
     }
@@ -232,6 +254,10 @@ async fn talk(
                                 say_control(&mut control.0, control_up::Body::Answer(answer)).await?;
                             }
                         }
+                        Some(control_down::Body::Heads(heads)) => event.send(Event::Heads(heads)).await.ok()?,
+                        Some(control_down::Body::Fetched(fetched)) => {
+                            event.send(Event::Fetched(fetched)).await.ok()?;
+                        }
                         _ => {}
                     }
                 }
@@ -254,6 +280,7 @@ async fn talk(
             order = order.recv() => match order? {
                 Order::Say(receipts) => say_receipts(&mut data.0, receipts).await?,
                 Order::Routes(routes) => say_control(&mut control.0, control_up::Body::Routes(routes)).await?,
+                Order::Fetch(fetch) => say_control(&mut control.0, control_up::Body::Fetch(fetch)).await?,
                 Order::Drain => draining = true,
                 Order::HangUp => return None,
             },

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
+use common::link::history::{Fetch, Heads};
 use common::link::message::{Delivery, Position, To};
 use common::names::Kind;
 use common::patterns::Pattern;
 use logic::{HistoryRule, HistoryRules, Settings};
 use serde_json::{Value, json};
 
-use crate::fake::{Fake, Manner};
+use crate::fake::{Fake, Manner, Order};
 use crate::rig::{Rig, quick, with};
 
 fn rule(matches: &str, items: usize) -> HistoryRule {
@@ -197,4 +198,47 @@ async fn a_repeated_call_is_stored_once() {
         let said = logic.post("/v1/push", "idempotency-key: k\r\n", body).await.json();
         assert_eq!((&said["replayed"], &said["rooms"][0]["offset"]), (&json!(replayed), &json!(1)));
     }
+}
+
+fn stands(heads: &Heads) -> Vec<(&str, u64)> {
+    heads.heads.iter().map(|head| (&*head.name, head.at.unwrap().offset)).collect()
+}
+
+#[tokio::test]
+async fn a_gateway_hears_where_its_histories_stand_with_each_link_and_when_they_grow() {
+    let held = vec![(Kind::Room, "chat.1"), (Kind::User, "chat.2")];
+    let mut gateway = Fake::start(Manner { holds: Some(held), ..Manner::default() }).await;
+    let logic = with(settings(&[&gateway.address])).await;
+    gateway.linked().await;
+    for room in ["chat.1", "chat.2", "chat.3", "news"] {
+        push(&logic, &format!(r#"{{"room":"{room}"}}"#), "").await;
+    }
+    let heads = gateway.heads().await;
+    assert_eq!((stands(&heads), heads.missed), (vec![("chat.1", 1)], false), "only what it holds");
+    push(&logic, r#"{"rooms":["chat.1","chat.2"]}"#, "").await;
+    assert_eq!(stands(&gateway.heads().await), [("chat.1", 2)]);
+    gateway.order(Order::HangUp).await;
+    gateway.ended().await;
+    let heads = gateway.heads().await;
+    assert_eq!((stands(&heads), heads.missed), (vec![("chat.1", 2)], false), "all that is known, again");
+}
+
+#[tokio::test]
+async fn more_questions_about_histories_than_are_answered_at_a_time_are_answered_with_nothing() {
+    let mut gateway = Fake::start(Manner { holds: Some(Vec::new()), ..Manner::default() }).await;
+    let logic = with(settings(&[&gateway.address])).await;
+    push(&logic, r#"{"room":"chat.1"}"#, "").await;
+    gateway.linked().await;
+    for id in 1..=200 {
+        let fetch = Fetch { id, kind: Kind::Room as i32, name: "chat.1".into(), since: None };
+        gateway.order(Order::Fetch(fetch)).await;
+    }
+    let mut answered = Vec::new();
+    for _ in 0..200 {
+        let fetched = gateway.fetched().await;
+        assert!(fetched.head.is_none_or(|head| head.offset == 1), "{fetched:?}");
+        answered.push(fetched.id);
+    }
+    answered.sort_unstable();
+    assert_eq!(answered, (1..=200).collect::<Vec<_>>(), "each once");
 }
