@@ -83,6 +83,9 @@ pub(crate) fn not_bound(error: &io::Error, flags: &[(&str, SocketAddr)]) -> Fail
     if error.kind() == io::ErrorKind::InvalidInput {
         return Failure::config(error);
     }
+    if matches!(error.kind(), io::ErrorKind::ResourceBusy | io::ErrorKind::StorageFull) {
+        return Failure::unavailable(error);
+    }
     let text = error.to_string();
     match flags.iter().find(|(_, address)| text.contains(&format!("on {address}:"))) {
         Some((flag, _)) => Failure::failed(format!("{text}; choose another with {flag}")),

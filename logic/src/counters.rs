@@ -41,6 +41,7 @@ pub(crate) struct Counters {
 #[derive(Debug, Clone)]
 struct ItemCounters {
     matched: Gauge,
+    pending: Gauge,
     written: Counter,
     conflated: Counter,
     expired: Counter,
@@ -76,6 +77,8 @@ impl Counters {
         let dropped = |reason: &str| dropped.get_or_create_owned(&[("reason", reason.to_owned())]);
         let items = ItemCounters {
             matched: metrics.register("items_matched", "Connections that pushes have matched, summed up"),
+            pending: metrics
+                .register("items_pending", "Items of which nobody has said yet what became of them"),
             written: metrics.register("items_written", "Items that gateways have written"),
             conflated: metrics.register("items_conflated", "Items that newer ones of the same key replaced"),
             expired: metrics.register("items_expired", "Items that were too old when their turn came"),
@@ -122,6 +125,7 @@ impl Counters {
         let items = &self.items;
         // A gauge, for what connections matched is corrected in both directions.
         items.matched.inc_by(news.matched);
+        items.pending.inc_by(news.matched.saturating_sub(i64::try_from(news.done()).unwrap_or(i64::MAX)));
         items.written.inc_by(news.written);
         items.conflated.inc_by(news.conflated);
         items.expired.inc_by(news.expired);

@@ -6,6 +6,7 @@
 //! never answered as if nothing had been missed.
 
 pub(crate) mod any;
+pub(crate) mod durable;
 pub(crate) mod embedded;
 pub(crate) mod record;
 pub(crate) mod rules;

@@ -11,7 +11,7 @@ pub(crate) const KEPT: Duration = Duration::from_secs(120);
 
 /// Most keys; beyond it the oldest goes early. Memory usage will be (2 * 256 + 64 + about 400) * 65,536 = 64 MB,
 /// answers of batches beside it.
-const KEYS_MAX: usize = 1 << 16;
+pub(crate) const KEYS_MAX: usize = 1 << 16;
 
 /// Longest key, in bytes.
 pub(crate) const KEY_BYTES_MAX: usize = 256;

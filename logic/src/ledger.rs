@@ -74,8 +74,12 @@ pub(crate) struct Tally {
 impl Tally {
     /// What nobody has said anything about yet.
     pub(crate) fn pending(&self) -> u64 {
-        let done = self.written + self.conflated + self.expired + self.slow + self.gone + self.gateway_lost;
-        u64::try_from(self.matched).unwrap_or(0).saturating_sub(done)
+        u64::try_from(self.matched).unwrap_or(0).saturating_sub(self.done())
+    }
+
+    /// What somebody has said something about.
+    pub(crate) fn done(&self) -> u64 {
+        self.written + self.conflated + self.expired + self.slow + self.gone + self.gateway_lost
     }
 }
 

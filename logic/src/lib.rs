@@ -25,6 +25,7 @@ mod roster;
 mod routing;
 mod settings;
 
+pub use engine::durable::check as check_data_dir;
 pub use engine::rules::{AGE_MAX, HistoryRule, HistoryRules, ITEMS_MAX, RULES_MAX};
 pub use keys::{Keys, Scope};
 pub use limits::{CALL_BURST_SECS, Limits, Sizes};

@@ -38,6 +38,7 @@ const FLUSH_LOOK_EVERY: Duration = Duration::from_millis(5);
 #[derive(Debug)]
 pub struct Node {
     settings: Settings,
+    histories: Histories,
     api: TcpListener,
     ops: TcpListener,
     api_addr: SocketAddr,
@@ -59,15 +60,17 @@ impl Node {
     /// Binds all ports.
     ///
     /// # Errors
-    /// What the operating system answered, with the address; or what is wrong with the settings.
+    /// What the operating system answered, with the address; or what is wrong with the settings or the directory of data.
     pub async fn bind(settings: Settings) -> io::Result<Self> {
         for address in settings.gateways.iter().chain(&settings.gateway_dns) {
             fleet::check(address).map_err(|bad| io::Error::new(io::ErrorKind::InvalidInput, bad))?;
         }
+        let dir = settings.data_dir.as_deref();
+        let histories = Histories::open(settings.history.clone(), settings.history_bytes_max, dir)?;
         let api = common::accept::bind(settings.listen)?;
         let ops = common::accept::bind(settings.ops)?;
         let (api_addr, ops_addr) = (api.local_addr()?, ops.local_addr()?);
-        Ok(Self { settings, api, ops, api_addr, ops_addr })
+        Ok(Self { settings, histories, api, ops, api_addr, ops_addr })
     }
 
     /// Where the API listens.
@@ -103,9 +106,8 @@ impl Node {
         let metrics = Metrics::new("logic");
         let counters = Counters::new(&metrics);
         let instance = Instance::random();
-        let histories = Histories::new(settings.history.clone(), settings.history_bytes_max);
         let publisher =
-            Arc::new(Publisher::new(instance, settings.ack_time_max, counters.clone(), histories));
+            Arc::new(Publisher::new(instance, settings.ack_time_max, counters.clone(), self.histories));
         let tasks = Tasks::new(shutdown.clone());
         // The callers' connections are counted apart: the drain waits for them first.
         let calls = Tasks::new(shutdown.clone());

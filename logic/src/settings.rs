@@ -1,6 +1,7 @@
 //! What can be set on a logic node, and what it is when nobody sets it.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -52,6 +53,8 @@ pub struct Settings {
     ///
     /// An item of 200 B takes 360 B: 512 MiB are 1,490,000 of them, as 15,000 rooms of 100 have.
     pub history_bytes_max: usize,
+    /// Where histories are kept over restarts, a directory of this node alone; `None`: they end with the process.
+    pub data_dir: Option<PathBuf>,
     /// Connections to the API at a time; more wait in the backlog.
     pub connections_max: usize,
     /// What else there is at most.
@@ -90,6 +93,7 @@ impl Default for Settings {
             link_queue_bytes_max: 8 * 1024 * 1024,
             history: HistoryRules::default(),
             history_bytes_max: 512 * 1024 * 1024,
+            data_dir: None,
             connections_max: 10_000,
             limits: Limits::default(),
             edge: Edge::default(),

@@ -4,6 +4,7 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::BoolishValueParser;
@@ -53,6 +54,9 @@ pub(crate) struct Args {
         value_name = "PORT"
     )]
     port_base: u16,
+    /// Directory in which histories outlive the process [default: they end with it]
+    #[arg(long, env = "TIDEGATE_DATA_DIR", hide_env_values = true, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
     /// Allow addresses other than loopback, without keys, tokens and link secret
     #[arg(long, env = "TIDEGATE_INSECURE", hide_env_values = true, num_args = 0..=1, require_equals = true,
           default_value = "false", default_missing_value = "true", hide_default_value = true,
@@ -108,11 +112,13 @@ impl Args {
             self.flow.apply(&mut settings);
             gateways.push(settings);
         }
+        node::check_data_dir(self.data_dir.as_deref())?;
         let given = history::rules(self.common.config.as_deref())?;
         let logic = ::logic::Settings {
             history: if given == Default::default() { history::of_dev() } else { given },
             listen: self.at(self.listen_host, 0, 0)?,
             ops: self.at(self.listen_host, 0, OPS)?,
+            data_dir: self.data_dir.clone(),
             drain: self.flow.drain.min(LOGIC_DRAIN_MAX),
             ..Default::default()
         };
@@ -162,6 +168,9 @@ impl Args {
 async fn serve(cluster: Cluster, descriptors: u64, share: usize) -> Result<(), Failure> {
     let signals = nodes::signals()?;
     let taken = |error: io::Error| match error.kind() {
+        io::ErrorKind::InvalidInput | io::ErrorKind::ResourceBusy | io::ErrorKind::StorageFull => {
+            nodes::not_bound(&error, &[])
+        }
         io::ErrorKind::AddrInUse => Failure::failed(format!("{error}; choose other ports with --port-base")),
         _ => Failure::failed(format!("{error}; choose another address with --listen-host")),
     };

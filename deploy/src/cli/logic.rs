@@ -48,6 +48,10 @@ pub(crate) struct Args {
     /// tables [[rooms]] and [[users]] of --config say
     #[arg(long, env = "TIDEGATE_HISTORY_MEMORY", hide_env_values = true, default_value = "512MiB", value_name = "SIZE", value_parser = values::memory)]
     history_memory: usize,
+    /// Directory of this node alone in which histories, and what was answered to keys, outlive it [default: they end
+    /// with the process]
+    #[arg(long, env = "TIDEGATE_DATA_DIR", hide_env_values = true, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
     /// File with the secret of the link (16 bytes of visible ASCII or more)
     #[arg(long, env = "TIDEGATE_LINK_SECRET_FILE", hide_env_values = true, value_name = "FILE")]
     link_secret_file: Option<PathBuf>,
@@ -120,6 +124,7 @@ impl Args {
                  Give it --link-secret-file FILE, the same as the gateways', or a certificate (--link-tls-cert), or --insecure on a network that you trust",
             ));
         }
+        node::check_data_dir(self.data_dir.as_deref())?;
         // The one engine there is has no settings.
         let Embedded = self.engine;
         let mut settings = ::logic::Settings {
@@ -136,6 +141,7 @@ impl Args {
             edge: self.edge.edge()?,
             history: history::rules(self.common.config.as_deref())?,
             history_bytes_max: self.history_memory,
+            data_dir: self.data_dir.clone(),
             ..Default::default()
         };
         self.limits.apply(&mut settings);

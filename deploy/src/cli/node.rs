@@ -106,6 +106,14 @@ pub(super) fn strange_variables(
     })
 }
 
+/// Looks whether a directory of data can be one, before anything starts.
+///
+/// # Errors
+/// What is wrong with it (78).
+pub(super) fn check_data_dir(dir: Option<&Path>) -> Result<(), Failure> {
+    dir.map_or(Ok(()), |dir| ::logic::check_data_dir(dir).map_err(Failure::config))
+}
+
 /// The secret of the link, if a file is named.
 ///
 /// # Errors

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use common::link::message::Mark;
 
+use super::durable::Durable;
 use super::embedded::Embedded;
 use super::{
     Append, Appended, Away, Changes, Claim, Engine, Holdings, Moment, Most, NotAppended, Once, Page, Placed,
@@ -11,9 +12,12 @@ use super::{
 
 /// One of those that there are.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "a node has one")]
 pub(crate) enum Any {
     /// In this process.
     Embedded(Embedded),
+    /// In this process and on its disk.
+    Durable(Durable),
 }
 
 /// Asks the one that it is.
@@ -21,6 +25,7 @@ macro_rules! each {
     ($any:expr, $engine:ident => $ask:expr) => {
         match $any {
             Any::Embedded($engine) => $ask,
+            Any::Durable($engine) => $ask,
         }
     };
 }
@@ -30,6 +35,15 @@ impl Any {
     pub(crate) fn kind(&self) -> &'static str {
         match self {
             Self::Embedded(_) => "embedded",
+            Self::Durable(_) => "embedded, with a disk",
+        }
+    }
+
+    /// Counts up with each run of the node; 0: nobody has counted yet.
+    pub(crate) fn fence(&self) -> u64 {
+        match self {
+            Self::Embedded(embedded) => embedded.fence(),
+            Self::Durable(durable) => durable.fence(),
         }
     }
 }

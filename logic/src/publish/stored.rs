@@ -4,6 +4,8 @@
 //! item from there or from the link, never from neither. What a link has no room for by then is stored: the gateway
 //! hears where the history stands and asks for it.
 
+use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,6 +18,7 @@ use tokio::time::timeout;
 use super::plan::{Places, Plan};
 use super::{Flight, Published, Publisher, Refusal, message};
 use crate::engine::any::Any;
+use crate::engine::durable::Durable;
 use crate::engine::embedded::Embedded;
 use crate::engine::rules::{HistoryRule, HistoryRules};
 use crate::engine::{
@@ -62,15 +65,22 @@ impl Standing<'_> {
 }
 
 impl Histories {
-    /// No histories yet.
-    pub(crate) fn new(rules: HistoryRules, bytes_max: usize) -> Self {
-        Self { rules, engine: Any::Embedded(Embedded::new(bytes_max)) }
+    /// Histories in this process, and those that are in a directory.
+    ///
+    /// # Errors
+    /// Why the directory cannot be used.
+    pub(crate) fn open(rules: HistoryRules, bytes_max: usize, dir: Option<&Path>) -> io::Result<Self> {
+        let engine = match dir {
+            None => Any::Embedded(Embedded::new(bytes_max)),
+            Some(dir) => Any::Durable(Durable::open(dir, bytes_max)?),
+        };
+        Ok(Self { rules, engine })
     }
 
     /// Nothing is kept of anybody.
     #[cfg(test)]
     pub(crate) fn none() -> Self {
-        Self::new(HistoryRules::default(), 0)
+        Self { rules: HistoryRules::default(), engine: Any::Embedded(Embedded::new(0)) }
     }
 
     /// Whether a rule concerns any of these pushes.
@@ -206,6 +216,7 @@ impl Publisher {
         LogicHello {
             history_rooms: texts(&rules.rooms),
             history_users: texts(&rules.users),
+            fence: self.histories.engine.fence(),
             engine: if rules.is_empty() { 0 } else { self.histories.engine.identity() },
             ..LogicHello::default()
         }

@@ -209,6 +209,24 @@ fn route((kind, name): &(Kind, &'static str)) -> Route {
     Route { kind: *kind as i32, name: (*name).to_owned() }
 }
 
+async fn hear(
+    message: ControlDown,
+    manner: &Manner,
+    send: &mut SendStream<Bytes>,
+    event: &mpsc::Sender<Event>,
+) -> Option<()> {
+    match message.body {
+        Some(control_down::Body::RoutesTaken(_)) => event.send(Event::Linked).await.ok(),
+        Some(control_down::Body::Ask(Ask { id, body: Some(asked) })) => match (manner.answers)(&asked) {
+            Some(body) => say_control(send, control_up::Body::Answer(Answer { id, body: Some(body) })).await,
+            None => Some(()),
+        },
+        Some(control_down::Body::Heads(heads)) => event.send(Event::Heads(heads)).await.ok(),
+        Some(control_down::Body::Fetched(fetched)) => event.send(Event::Fetched(fetched)).await.ok(),
+        _ => Some(()),
+    }
+}
+
 async fn talk(
     manner: Manner,
     mut control: Half,
@@ -246,20 +264,7 @@ async fn talk(
             received = stream::receive(&mut control.1, &mut down) => {
                 received.ok()?;
                 while let Some(message) = down.next_message::<ControlDown>().ok()? {
-                    match message.body {
-                        Some(control_down::Body::RoutesTaken(_)) => event.send(Event::Linked).await.ok()?,
-                        Some(control_down::Body::Ask(Ask { id, body: Some(asked) })) => {
-                            if let Some(body) = (manner.answers)(&asked) {
-                                let answer = Answer { id, body: Some(body) };
-                                say_control(&mut control.0, control_up::Body::Answer(answer)).await?;
-                            }
-                        }
-                        Some(control_down::Body::Heads(heads)) => event.send(Event::Heads(heads)).await.ok()?,
-                        Some(control_down::Body::Fetched(fetched)) => {
-                            event.send(Event::Fetched(fetched)).await.ok()?;
-                        }
-                        _ => {}
-                    }
+                    hear(message, &manner, &mut control.0, event).await?;
                 }
             }
             received = stream::receive(&mut data.1, &mut deliveries), if manner.reads_deliveries => {

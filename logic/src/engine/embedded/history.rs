@@ -47,6 +47,35 @@ impl History {
         Self { epoch, head: 0, items: VecDeque::new(), age: Duration::ZERO, last_at: due, due, changed: 0 }
     }
 
+    /// A history as it was written.
+    pub(super) fn restored(head: Position, items: VecDeque<Kept>, age: Duration, last_at: Instant) -> Self {
+        let epoch = Epoch(head.epoch);
+        Self { epoch, head: head.offset, items, age, last_at, due: last_at, changed: 0 }
+    }
+
+    /// The offset of its oldest item, or of the next one.
+    pub(super) fn first(&self) -> u64 {
+        self.head + 1 - self.items.len() as u64
+    }
+
+    /// The offset of the oldest item that is not too old, or of the next one; `None`: it is to be forgotten.
+    pub(super) fn keeps_from(&self, now: Instant) -> Option<u64> {
+        let old = self.items.iter().take_while(|kept| self.is_old(kept, now)).count();
+        let is_over = old == self.items.len() && self.last_at + 2 * self.age <= now;
+        (!is_over).then(|| self.first() + old as u64)
+    }
+
+    fn is_old(&self, kept: &Kept, now: Instant) -> bool {
+        now.saturating_duration_since(kept.at) >= self.age
+    }
+
+    /// Lets go of all items.
+    pub(super) fn clear(&mut self) -> (usize, usize) {
+        let mut freed = (0, 0);
+        (0..self.items.len()).for_each(|_| self.pop(&mut freed));
+        freed
+    }
+
     /// Where it stands.
     pub(super) fn head(&self) -> Position {
         Position { epoch: self.epoch.0, offset: self.head }
@@ -79,8 +108,7 @@ impl History {
     /// Lets go of what is too old.
     pub(super) fn age(&mut self, now: Instant) -> (usize, usize) {
         let mut freed = (0, 0);
-        let is_old = |kept: &Kept| now.saturating_duration_since(kept.at) >= self.age;
-        let old = self.items.iter().take_while(|kept| is_old(kept)).count();
+        let old = self.items.iter().take_while(|kept| self.is_old(kept, now)).count();
         (0..old).for_each(|_| self.pop(&mut freed));
         // A ring that was long once does not stay so.
         if self.items.len() * 4 < self.items.capacity() {
@@ -107,7 +135,7 @@ impl History {
 
     /// Reads from a place on.
     pub(super) fn read(&self, since: Option<Since>, most: Most) -> Page {
-        let first = self.head + 1 - self.items.len() as u64;
+        let first = self.first();
         let is_here = |since: Since| {
             since.epoch.is_none_or(|epoch| epoch == self.epoch)
                 && (first - 1..=self.head).contains(&since.offset)

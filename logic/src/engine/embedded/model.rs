@@ -2,9 +2,13 @@
 //! read twice, or the reader is told that the history does not continue.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use common::ids::Epoch;
+use common::link::message::Position;
+use common::names::Kind;
 use proptest::prelude::*;
 
 use super::*;
