@@ -28,6 +28,8 @@ pub enum Inside {
     Http1,
     /// HTTP/2: the link.
     Http2,
+    /// Redis, which has no name in ALPN: only connections that we open.
+    Redis,
 }
 
 impl Inside {
@@ -35,6 +37,7 @@ impl Inside {
         match self {
             Self::Http1 => vec![b"http/1.1".to_vec()],
             Self::Http2 => vec![b"h2".to_vec()],
+            Self::Redis => Vec::new(),
         }
     }
 }

@@ -6,6 +6,7 @@ mod completions;
 mod config;
 mod dev;
 mod doctor;
+mod engine;
 mod example;
 pub(crate) mod fuzz;
 mod gateway;

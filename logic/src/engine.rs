@@ -9,6 +9,7 @@ pub(crate) mod any;
 pub(crate) mod durable;
 pub(crate) mod embedded;
 pub(crate) mod record;
+pub(crate) mod redis;
 pub(crate) mod rules;
 
 use std::sync::Arc;

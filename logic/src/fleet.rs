@@ -4,6 +4,8 @@
 //! A gateway is known by the address of its link port, and for as long as any of the three names it. Each has
 //! one task that keeps its link.
 
+mod shared;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -34,6 +36,8 @@ const SWEEP_EVERY: Duration = Duration::from_millis(500);
 pub(crate) struct Fleet {
     shared: Arc<Shared>,
     members: Mutex<BTreeMap<Arc<str>, Member>>,
+    /// Those who said here that they go, until the other nodes know; there are no more than announced themselves.
+    going: Mutex<BTreeSet<Arc<str>>>,
 }
 
 /// A gateway, and who names it.
@@ -45,6 +49,8 @@ struct Member {
     /// DNS names that resolve to it.
     resolved: BTreeSet<String>,
     leased_until: Option<Instant>,
+    /// Another node says that it announced itself there.
+    heard_until: Option<Instant>,
 }
 
 impl Member {
@@ -54,7 +60,7 @@ impl Member {
             // It said that it goes: it is forgotten once its link ends.
             seen.state == State::Linked
         } else {
-            self.leased_until.is_some_and(|until| until > now)
+            [self.leased_until, self.heard_until].iter().flatten().any(|until| *until > now)
         };
         self.is_listed || !self.resolved.is_empty() || is_announced
     }
@@ -74,12 +80,13 @@ enum Source<'a> {
     List,
     Dns(&'a str),
     Lease(Instant),
+    Heard(Instant),
 }
 
 impl Fleet {
     /// A fleet of nobody.
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, members: Mutex::default() }
+        Self { shared, members: Mutex::default(), going: Mutex::default() }
     }
 
     /// Adds the gateways of the list, which stay.
@@ -99,7 +106,9 @@ impl Fleet {
         if said.leaving {
             if let Some(member) = self.members.lock().get_mut(&*address) {
                 member.leased_until = None;
+                member.heard_until = None;
                 member.view.leaves(true);
+                self.going.lock().insert(Arc::from(&*address));
             }
             self.sweep(Instant::now());
             return Ok(());
@@ -182,6 +191,7 @@ impl Fleet {
             is_listed: false,
             resolved: BTreeSet::new(),
             leased_until: None,
+            heard_until: None,
         });
         match source {
             Source::List => member.is_listed = true,
@@ -190,6 +200,7 @@ impl Fleet {
                 member.leased_until = Some(*until);
                 member.view.leaves(false);
             }
+            Source::Heard(until) => member.heard_until = Some(*until),
         }
         if is_new {
             let link = Link {

@@ -26,8 +26,9 @@ mod routing;
 mod settings;
 
 pub use engine::durable::check as check_data_dir;
+pub use engine::redis::settings::{RedisBeside, RedisSettings, without_password};
 pub use engine::rules::{AGE_MAX, HistoryRule, HistoryRules, ITEMS_MAX, RULES_MAX};
 pub use keys::{Keys, Scope};
 pub use limits::{CALL_BURST_SECS, Limits, Sizes};
 pub use node::{Ended, Fallen, Node};
-pub use settings::{LinkTls, Settings};
+pub use settings::{EngineChoice, LinkTls, Settings};

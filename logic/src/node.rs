@@ -26,7 +26,7 @@ use crate::limits::{Limit, Use};
 use crate::link::Shared;
 use crate::publish::Publisher;
 use crate::publish::stored::Histories;
-use crate::settings::Settings;
+use crate::settings::{EngineChoice, Settings};
 
 /// How often old entries of the ledger are forgotten.
 const FORGET_EVERY: Duration = Duration::from_secs(1);
@@ -38,6 +38,7 @@ const FLUSH_LOOK_EVERY: Duration = Duration::from_millis(5);
 #[derive(Debug)]
 pub struct Node {
     settings: Settings,
+    metrics: Metrics,
     histories: Histories,
     api: TcpListener,
     ops: TcpListener,
@@ -65,12 +66,12 @@ impl Node {
         for address in settings.gateways.iter().chain(&settings.gateway_dns) {
             fleet::check(address).map_err(|bad| io::Error::new(io::ErrorKind::InvalidInput, bad))?;
         }
-        let dir = settings.data_dir.as_deref();
-        let histories = Histories::open(settings.history.clone(), settings.history_bytes_max, dir)?;
+        let metrics = Metrics::new("logic");
+        let histories = Histories::new(settings.history.clone(), Any::open(&settings, &metrics)?);
         let api = common::accept::bind(settings.listen)?;
         let ops = common::accept::bind(settings.ops)?;
         let (api_addr, ops_addr) = (api.local_addr()?, ops.local_addr()?);
-        Ok(Self { settings, histories, api, ops, api_addr, ops_addr })
+        Ok(Self { settings, metrics, histories, api, ops, api_addr, ops_addr })
     }
 
     /// Where the API listens.
@@ -103,7 +104,7 @@ impl Node {
     /// [`Fallen`] names the part that failed; the node is then of no use.
     pub async fn run(self, shutdown: Shutdown) -> Result<Ended, Fallen> {
         let settings = self.settings;
-        let metrics = Metrics::new("logic");
+        let metrics = self.metrics;
         let counters = Counters::new(&metrics);
         let instance = Instance::random();
         let publisher =
@@ -128,6 +129,10 @@ impl Node {
         fleet.list(&settings.gateways);
         tasks.essential("leases", fleet.clone().keep_leases());
         tasks.essential("dns", fleet.clone().resolve(settings.gateway_dns.clone()));
+        if let Some(redis) = publisher.histories.redis() {
+            tasks.essential("engine", redis.clone().watch(shutdown.clone()));
+            tasks.essential("shared leases", fleet.clone().share(redis.clone()));
+        }
         tasks.essential("deadlines", look(publisher.clone(), shutdown.clone()));
         if publisher.histories.are_kept() {
             tasks.essential("feed", follow_store(publisher.clone(), shutdown.clone()));
@@ -176,6 +181,11 @@ fn follow(settings: &Settings, tasks: &Tasks, shutdown: &Shutdown) {
     }
     if let Some(tls) = &settings.link_tls {
         tasks.essential("TLS authorities", tls.connector.clone().follow(shutdown.clone()));
+    }
+    if let EngineChoice::Redis(redis) = &settings.engine
+        && let Some(tls) = redis.connector()
+    {
+        tasks.essential("engine's authorities", tls.clone().follow(shutdown.clone()));
     }
 }
 

@@ -10,9 +10,20 @@ use common::fresh::Fresh;
 use common::link::secret::Secret;
 use common::tls::{Acceptor, Connector};
 
+use crate::engine::redis::settings::RedisSettings;
 use crate::engine::rules::HistoryRules;
 use crate::keys::Keys;
 use crate::limits::Limits;
+
+/// Where that lives which outlives a push.
+#[derive(Debug, Clone, Default)]
+pub enum EngineChoice {
+    /// In this process, and no other's.
+    #[default]
+    Embedded,
+    /// In Redis, for many logic nodes.
+    Redis(RedisSettings),
+}
 
 /// What a logic node needs to know. Made by the program, checked there.
 #[derive(Debug, Clone)]
@@ -47,6 +58,8 @@ pub struct Settings {
     ///
     /// 8 MiB is 40,000 items of 200 B. Memory usage will be at most 8 MiB for each gateway.
     pub link_queue_bytes_max: usize,
+    /// Where histories are kept.
+    pub engine: EngineChoice,
     /// Whose items are kept, so that clients who were away get them.
     pub history: HistoryRules,
     /// What histories may take of memory, in bytes; beyond it pushes that would be kept are answered 503.
@@ -91,6 +104,7 @@ impl Default for Settings {
             answer_time_max: Duration::from_secs(2),
             link_silence_max: Duration::from_millis(2500),
             link_queue_bytes_max: 8 * 1024 * 1024,
+            engine: EngineChoice::default(),
             history: HistoryRules::default(),
             history_bytes_max: 512 * 1024 * 1024,
             data_dir: None,

@@ -132,7 +132,7 @@ fn config(files: &AcceptorFiles, tickets: &Arc<dyn ProducesTickets>) -> Result<S
         // Clients that come again do so without a signature of ours, and nothing is kept for them.
         Inside::Http1 => config.ticketer = tickets.clone(),
         // Links are few, and one that is resumed would not show its certificate again.
-        Inside::Http2 => {
+        Inside::Http2 | Inside::Redis => {
             config.session_storage = Arc::new(NoServerSessionStorage {});
             config.send_tls13_tickets = 0;
         }
@@ -149,7 +149,7 @@ fn speaks_http(first: &[u8]) -> bool {
 async fn tell_plaintext(mut socket: TcpStream, inside: Inside) {
     let answer = match inside {
         Inside::Http1 => http1_answer(),
-        Inside::Http2 => http2_answer(),
+        Inside::Http2 | Inside::Redis => http2_answer(),
     };
     let told = async {
         socket.write_all(&answer).await?;

@@ -8,7 +8,7 @@ use clap::{ArgMatches, FromArgMatches};
 
 use super::config::{File, keys, role_command};
 use super::layers::{self, ROLES, with_file};
-use super::{Cli, Command, example, node};
+use super::{Cli, Command, engine, example, node};
 use crate::failure::Failure;
 use crate::output;
 
@@ -29,6 +29,9 @@ pub(crate) struct Args {
     /// Print a file with every setting, its help and its default, and check nothing
     #[arg(long, conflicts_with = "file")]
     example: bool,
+    /// Do not try to reach the Redis that the file names
+    #[arg(long)]
+    offline: bool,
 }
 
 impl Args {
@@ -44,7 +47,7 @@ impl Args {
         let mut wrong = Vec::new();
         let mut effective = String::new();
         for role in ROLES {
-            match check(role, file.as_ref()) {
+            match check(role, file.as_ref(), self.offline) {
                 Ok(matches) => effective.push_str(&shown(role, &matches)),
                 Err(Failure::Said { text, .. }) => wrong.push(text),
                 Err(other) => return Err(other),
@@ -62,7 +65,7 @@ impl Args {
 }
 
 /// The settings of one role; checked against each other if the file is meant for that role.
-fn check(role: &str, file: Option<&File>) -> Result<ArgMatches, Failure> {
+fn check(role: &str, file: Option<&File>, is_offline: bool) -> Result<ArgMatches, Failure> {
     let argv = ["tidegate", role].map(OsString::from);
     let alone = layers::matches(&argv)?;
     let Some(file) = file else { return Ok(alone) };
@@ -72,7 +75,7 @@ fn check(role: &str, file: Option<&File>) -> Result<ArgMatches, Failure> {
         let settled = match Cli::from_arg_matches(&matches)?.command {
             Command::Dev(args) => args.settings().map(|_| ()),
             Command::Gateway(args) => args.settings().map(|_| ()),
-            Command::Logic(args) => args.settings().map(|_| ()),
+            Command::Logic(args) => args.settings().and_then(|settings| reach(&settings, is_offline)),
             _ => Ok(()),
         };
         settled.map_err(|failure| match failure {
@@ -81,6 +84,16 @@ fn check(role: &str, file: Option<&File>) -> Result<ArgMatches, Failure> {
         })?;
     }
     Ok(matches)
+}
+
+/// Tries the engine of a logic node. What can be worked with all the same is a remark.
+fn reach(settings: &::logic::Settings, is_offline: bool) -> Result<(), Failure> {
+    if is_offline {
+        return Ok(());
+    }
+    let warnings = engine::try_out(&settings.engine).map_err(Failure::config)?;
+    warnings.iter().for_each(|warning| output::note(&format!("warning: --engine: {warning}")));
+    Ok(())
 }
 
 /// What holds, as a file that would say the same, with where it comes from.
@@ -94,6 +107,9 @@ fn shown(role: &str, matches: &ArgMatches) -> String {
         // What is shown may be pasted somewhere: a key does not go with it.
         let values: Vec<_> = match long {
             "api-key" => vec!["\"…\"".to_owned()],
+            "engine" => raw
+                .map(|value| format!("{:?}", ::logic::without_password(&value.to_string_lossy())))
+                .collect(),
             _ => raw.map(|value| format!("{:?}", value.to_string_lossy())).collect(),
         };
         let value = match &values[..] {

@@ -12,7 +12,7 @@ use common::fresh::Fresh;
 use super::limits;
 use super::node::{self, Common};
 use super::tls::{self, Plaintext};
-use super::{history, values};
+use super::{engine, history, values};
 use crate::failure::Failure;
 use crate::{nodes, output};
 
@@ -41,9 +41,8 @@ pub(crate) struct Args {
     /// DNS name whose addresses are gateways, looked up again and again (repeatable)
     #[arg(long, env = "TIDEGATE_GATEWAY_DNS", hide_env_values = true, value_name = "NAME:PORT", value_delimiter = ',', value_parser = values::host_port)]
     gateway_dns: Vec<String>,
-    /// Where that lives which outlives a push: embedded, in this process
-    #[arg(long, env = "TIDEGATE_ENGINE", hide_env_values = true, default_value = "embedded", value_parser = engine)]
-    engine: Embedded,
+    #[command(flatten)]
+    engine: engine::Engine,
     /// What histories may take of memory; beyond it pushes that would be kept are answered 503. Whose are kept, the
     /// tables [[rooms]] and [[users]] of --config say
     #[arg(long, env = "TIDEGATE_HISTORY_MEMORY", hide_env_values = true, default_value = "512MiB", value_name = "SIZE", value_parser = values::memory)]
@@ -88,20 +87,6 @@ pub(crate) struct Args {
     common: Common,
 }
 
-/// The one engine that there is so far.
-#[derive(Debug, Clone, Copy)]
-struct Embedded;
-
-fn engine(text: &str) -> Result<Embedded, String> {
-    match text {
-        "embedded" => Ok(Embedded),
-        redis if redis.starts_with("redis") => {
-            Err("this release has no Redis engine yet; \"embedded\" is the only one".to_owned())
-        }
-        _ => Err("\"embedded\" is the only engine in this release".to_owned()),
-    }
-}
-
 impl Args {
     /// The settings, checked against each other.
     ///
@@ -125,8 +110,12 @@ impl Args {
             ));
         }
         node::check_data_dir(self.data_dir.as_deref())?;
-        // The one engine there is has no settings.
-        let Embedded = self.engine;
+        let engine = self.engine.choice()?;
+        if self.data_dir.is_some() && !matches!(engine, ::logic::EngineChoice::Embedded) {
+            return Err(Failure::config(
+                "--data-dir is of the embedded engine; with --engine redis://… histories live in Redis: leave one of them out",
+            ));
+        }
         let mut settings = ::logic::Settings {
             name: self.name.clone().unwrap_or_else(|| node::default_name("logic", self.listen.port())),
             listen: self.listen,
@@ -139,6 +128,7 @@ impl Args {
             api_keys,
             drain: self.drain,
             edge: self.edge.edge()?,
+            engine,
             history: history::rules(self.common.config.as_deref())?,
             history_bytes_max: self.history_memory,
             data_dir: self.data_dir.clone(),
@@ -194,7 +184,10 @@ impl Args {
             }
         }
         let flags = "--tls-cert and --tls-key, unless a proxy before it speaks TLS";
-        Plaintext::default().port("the API", self.listen, settings.tls.is_some(), flags).warn();
+        Plaintext::default()
+            .port("the API", self.listen, settings.tls.is_some(), flags)
+            .engine(&settings.engine)
+            .warn();
         let descriptors = nodes::raise_descriptors();
         nodes::on_runtime(Box::pin(serve(settings, descriptors.limit)))
     }

@@ -170,6 +170,16 @@ impl Plaintext {
         self
     }
 
+    /// Where histories are kept.
+    pub(super) fn engine(mut self, engine: &::logic::EngineChoice) -> Self {
+        if let ::logic::EngineChoice::Redis(redis) = engine
+            && redis.is_plaintext()
+        {
+            self.0.push(format!("the engine at {redis} (rediss://)"));
+        }
+        self
+    }
+
     /// Says so, if there is anything to say.
     pub(super) fn warn(&self) {
         if !self.0.is_empty() {

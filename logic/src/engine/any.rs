@@ -1,23 +1,32 @@
 //! The engine that a node was told to use.
 
+use std::io;
+use std::sync::Arc;
+
 use bytes::Bytes;
 use common::link::message::Mark;
+use common::metrics::Metrics;
 
 use super::durable::Durable;
 use super::embedded::Embedded;
+use super::redis::Redis;
+use super::redis::counters::EngineCounters;
 use super::{
     Append, Appended, Away, Changes, Claim, Engine, Holdings, Moment, Most, NotAppended, Once, Page, Placed,
     Since, Whose,
 };
+use crate::settings::{EngineChoice, Settings};
 
 /// One of those that there are.
 #[derive(Debug)]
-#[allow(clippy::large_enum_variant, reason = "a node has one")]
+#[allow(clippy::large_enum_variant, reason = "a process has one")]
 pub(crate) enum Any {
     /// In this process.
     Embedded(Embedded),
     /// In this process and on its disk.
     Durable(Durable),
+    /// In Redis, with other nodes.
+    Redis(Arc<Redis>),
 }
 
 /// Asks the one that it is.
@@ -26,16 +35,34 @@ macro_rules! each {
         match $any {
             Any::Embedded($engine) => $ask,
             Any::Durable($engine) => $ask,
+            Any::Redis($engine) => $ask,
         }
     };
 }
 
 impl Any {
+    /// The one that a node's settings name.
+    ///
+    /// # Errors
+    /// Why the directory of data cannot be used.
+    pub(crate) fn open(settings: &Settings, metrics: &Metrics) -> io::Result<Self> {
+        let bytes_max = settings.history_bytes_max;
+        Ok(match (&settings.engine, &settings.data_dir) {
+            (EngineChoice::Redis(redis), _) => {
+                let counters = EngineCounters::new(metrics);
+                Self::Redis(Arc::new(Redis::new(redis.clone(), &settings.name, counters)))
+            }
+            (EngineChoice::Embedded, Some(dir)) => Self::Durable(Durable::open(dir, bytes_max)?),
+            (EngineChoice::Embedded, None) => Self::Embedded(Embedded::new(bytes_max)),
+        })
+    }
+
     /// What kind of store it is, for people.
     pub(crate) fn kind(&self) -> &'static str {
         match self {
             Self::Embedded(_) => "embedded",
             Self::Durable(_) => "embedded, with a disk",
+            Self::Redis(_) => "redis",
         }
     }
 
@@ -44,6 +71,15 @@ impl Any {
         match self {
             Self::Embedded(embedded) => embedded.fence(),
             Self::Durable(durable) => durable.fence(),
+            Self::Redis(redis) => redis.fence(),
+        }
+    }
+
+    /// The one that is looked after by a task of its own.
+    pub(crate) fn redis(&self) -> Option<&Arc<Redis>> {
+        match self {
+            Self::Embedded(_) | Self::Durable(_) => None,
+            Self::Redis(redis) => Some(redis),
         }
     }
 }

@@ -4,8 +4,6 @@
 //! item from there or from the link, never from neither. What a link has no room for by then is stored: the gateway
 //! hears where the history stands and asks for it.
 
-use std::io;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,8 +16,7 @@ use tokio::time::timeout;
 use super::plan::{Places, Plan};
 use super::{Flight, Published, Publisher, Refusal, message};
 use crate::engine::any::Any;
-use crate::engine::durable::Durable;
-use crate::engine::embedded::Embedded;
+use crate::engine::redis::Redis;
 use crate::engine::rules::{HistoryRule, HistoryRules};
 use crate::engine::{
     Append, Appended, Away, Engine, Holdings, Item, Moment, Most, NotAppended, Once, Page, Placed, Since,
@@ -65,22 +62,15 @@ impl Standing<'_> {
 }
 
 impl Histories {
-    /// Histories in this process, and those that are in a directory.
-    ///
-    /// # Errors
-    /// Why the directory cannot be used.
-    pub(crate) fn open(rules: HistoryRules, bytes_max: usize, dir: Option<&Path>) -> io::Result<Self> {
-        let engine = match dir {
-            None => Any::Embedded(Embedded::new(bytes_max)),
-            Some(dir) => Any::Durable(Durable::open(dir, bytes_max)?),
-        };
-        Ok(Self { rules, engine })
+    /// What the rules say, kept by an engine.
+    pub(crate) fn new(rules: HistoryRules, engine: Any) -> Self {
+        Self { rules, engine }
     }
 
     /// Nothing is kept of anybody.
     #[cfg(test)]
     pub(crate) fn none() -> Self {
-        Self { rules: HistoryRules::default(), engine: Any::Embedded(Embedded::new(0)) }
+        Self::new(HistoryRules::default(), Any::Embedded(crate::engine::embedded::Embedded::new(0)))
     }
 
     /// Whether a rule concerns any of these pushes.
@@ -110,6 +100,11 @@ impl Histories {
     /// The store, for those who look after it.
     pub(crate) fn engine(&self) -> &Any {
         &self.engine
+    }
+
+    /// Redis, if it is that which keeps them.
+    pub(crate) fn redis(&self) -> Option<&Arc<Redis>> {
+        self.engine.redis()
     }
 
     /// Reads a history.
