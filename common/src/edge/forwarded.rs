@@ -33,6 +33,8 @@ impl Field {
             Ok(text) => {
                 let mut hops: Vec<_> = match self {
                     Self::XForwardedFor => text.split(',').map(|hop| address(hop.trim())).collect(),
+                    // What a stranger has left open would swallow what the proxy adds to its line.
+                    Self::Forwarded if !ends_outside_quotes(text) => vec![None],
                     Self::Forwarded => split(text, ',').map(node).collect(),
                 };
                 hops.reverse();
@@ -63,18 +65,34 @@ fn address(text: &str) -> Option<IpAddr> {
     bare().or_else(with_port).or_else(in_brackets)
 }
 
-/// Splits at a separator that does not stand in quotes. A quote that does not end reaches to the end.
+/// Splits at a separator that does not stand in quotes.
 fn split(text: &str, separator: char) -> impl Iterator<Item = &str> {
-    let mut is_quoted = false;
-    let mut is_escaped = false;
-    text.split(move |c: char| {
+    let mut quotes = Quotes::default();
+    text.split(move |c: char| quotes.is_outside(c) && c == separator).map(str::trim)
+}
+
+fn ends_outside_quotes(text: &str) -> bool {
+    let mut quotes = Quotes::default();
+    text.chars().for_each(|c| _ = quotes.is_outside(c));
+    !quotes.is_quoted
+}
+
+/// Where in quoted strings a text has got to (RFC 9110 §5.6.4).
+#[derive(Default)]
+struct Quotes {
+    is_quoted: bool,
+    is_escaped: bool,
+}
+
+impl Quotes {
+    /// Goes on by a character; whether it stands outside quotes, and is none itself.
+    fn is_outside(&mut self, c: char) -> bool {
         match c {
-            _ if is_escaped => is_escaped = false,
-            '\\' => is_escaped = is_quoted,
-            '"' => is_quoted = !is_quoted,
-            _ => return c == separator && !is_quoted,
+            _ if self.is_escaped => self.is_escaped = false,
+            '\\' => self.is_escaped = self.is_quoted,
+            '"' => self.is_quoted = !self.is_quoted,
+            _ => return !self.is_quoted,
         }
         false
-    })
-    .map(str::trim)
+    }
 }

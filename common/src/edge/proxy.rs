@@ -68,14 +68,12 @@ pub fn parse(bytes: &[u8]) -> Result<Parsed, BadHeader> {
     if let Some(line) = bytes.strip_prefix(V1) {
         return v1(line);
     }
+    if V1.starts_with(bytes) {
+        return Ok(Parsed::Needs(PREFIX_BYTES - bytes.len()));
+    }
     let known = bytes.len().min(SIGNATURE.len());
     if bytes[..known] != SIGNATURE[..known] {
-        let may_become_one = V1.starts_with(bytes);
-        return if may_become_one {
-            Ok(Parsed::Needs(PREFIX_BYTES - known))
-        } else {
-            Err(BadHeader::Missing)
-        };
+        return Err(BadHeader::Missing);
     }
     let Some((head, body)) = bytes.split_at_checked(V2_BYTES) else {
         return Ok(Parsed::Needs(V2_BYTES - bytes.len()));

@@ -202,6 +202,10 @@ fn the_nearest_address_that_is_not_trusted_is_the_clients() {
         ("forwarded", proxy, &["for=203.0.113.7, for=_hidden"], proxy),
         ("forwarded", proxy, &["for=203.0.113.7, proto=https"], proxy),
         ("forwarded", proxy, &["for=203.0.113.7, for=\"1.1.1.1"], proxy),
+        // A stranger left a quote open, and the proxy wrote behind it.
+        ("forwarded", proxy, &["for=1.1.1.1;x=\", for=203.0.113.7"], proxy),
+        ("forwarded", proxy, &["for=1.1.1.1;x=\", for=\"[2001:db8::7]\""], proxy),
+        ("forwarded", proxy, &["for=1.1.1.1;x=\"", "for=203.0.113.7"], client),
         // The other header is a stranger's, whatever it says.
         ("x-real-ip", proxy, &["203.0.113.7"], proxy),
     ] {

@@ -6,11 +6,13 @@
 
 mod commands;
 mod config;
+mod edge;
 mod link;
 mod tokens;
 
 pub use commands::commands;
 pub use config::config;
+pub use edge::edge;
 pub use gateway::fuzz::{deflate, frames, handshake};
 pub use link::link;
 pub use logic::fuzz::{call as calls, push};
@@ -20,11 +22,12 @@ pub use tokens::tokens;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets; a folder of `corpus` and a program of `fuzz_targets` have the name of each.
-pub const TARGETS: [Target; 9] = [
+pub const TARGETS: [Target; 10] = [
     ("calls", calls),
     ("commands", commands),
     ("config", config),
     ("deflate", deflate),
+    ("edge", edge),
     ("frames", frames),
     ("handshake", handshake),
     ("link", link),
