@@ -39,7 +39,7 @@ use crate::limits::{BODY_TIME_MAX, HEADERS_MAX};
 use crate::problem::Problem;
 use crate::shutdown::Shutdown;
 use crate::tasks::Tasks;
-use crate::tls::Acceptor;
+use crate::tls::{Acceptor, Reason};
 pub use bounds::{Bounds, Over};
 use head::{Tap, Tapped};
 
@@ -73,6 +73,9 @@ pub trait Handler: Clone + Send + Sync + 'static {
 
     /// Something was refused because it was over one of these bounds.
     fn refused(&self, _over: Over) {}
+
+    /// A connection did not get the TLS that is spoken on the port.
+    fn refused_tls(&self, _why: Reason) {}
 
     /// Which proxies in front of the port are believed.
     fn edge(&self) -> Option<&Edge> {
@@ -139,8 +142,15 @@ async fn drive_tls(
     let shaken = tokio::time::timeout(handler.bounds().head_time_max, tls.accept(stream));
     match shutdown.or_stopped(shaken).await {
         Some(Ok(Ok(stream))) => _ = drive(stream, peer, handler, shutdown).await,
-        Some(Ok(Err(error))) => tracing::debug!(%peer, %error, "a connection without its TLS"),
-        Some(Err(_)) => tracing::debug!(%peer, "a TLS handshake took too long"),
+        Some(Ok(Err(refused))) => {
+            handler.refused_tls(refused.reason());
+            tracing::debug!(%peer, error = %refused, "a connection without its TLS");
+        }
+        Some(Err(_)) => {
+            handler.refused(Over::HeadTime);
+            handler.refused_tls(Reason::Late);
+            tracing::debug!(%peer, "a TLS handshake took too long");
+        }
         None => {}
     }
 }

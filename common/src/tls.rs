@@ -5,8 +5,11 @@
 //! that keeps no buffers: a gateway pays for it a million times. The client's end is tokio-rustls'.
 
 mod acceptor;
+mod certificate;
 mod connector;
+mod expiry;
 mod files;
+mod refusals;
 mod session;
 mod stream;
 
@@ -17,8 +20,11 @@ use rustls::crypto::CryptoProvider;
 use rustls::{AlertDescription, CertificateError, Error};
 
 pub use acceptor::{Acceptor, AcceptorFiles, Refused};
+pub use certificate::Certificate;
 pub use connector::{Connector, ConnectorFiles, Origin, Stream};
+pub use expiry::{Expiries, Shows};
 pub use files::Named;
+pub use refusals::{Reason, Refusals};
 pub use stream::{TlsStream, read_socket};
 
 /// What is spoken inside, said in the handshake (ALPN, RFC 7301).

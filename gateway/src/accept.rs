@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use common::accept::{self, Accepted};
 use common::http1;
+use common::tls::Reason;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
@@ -55,16 +56,16 @@ async fn greet(mut stream: TcpStream, peer: SocketAddr, entry: Entry, parts: Arc
     let Some(tls) = &parts.settings.tls else { return shake(stream, guest, parts).await };
     let within = tokio::time::timeout_at(until, tls.accept(stream));
     let accepted = parts.shutdown.or_stopped(within).await;
-    let why = match accepted {
+    let (reason, why) = match accepted {
         Some(Ok(Ok(stream))) => return shake(stream, guest, parts).await,
-        Some(Ok(Err(refused))) => refused.to_string(),
+        Some(Ok(Err(refused))) => (refused.reason(), refused.to_string()),
         Some(Err(_)) => {
             parts.counters.refuse(Limit::HandshakeTime);
-            "it took too long".to_owned()
+            (Reason::Late, "it took too long".to_owned())
         }
         None => return,
     };
-    parts.counters.tls_refused.inc();
+    parts.counters.tls_refused.count(reason);
     tracing::debug!(%peer, %why, "a TLS handshake failed");
 }
 

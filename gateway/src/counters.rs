@@ -2,6 +2,7 @@
 
 use common::limits::told::Refusals;
 use common::metrics::{Counter, FloatCounter, FloatGauge, Gauge, Histogram, Metrics, exponential_buckets};
+use common::tls;
 
 use crate::limits::Limit;
 
@@ -18,7 +19,7 @@ pub(crate) struct Counters {
     pub(crate) limits: Refusals,
     pub(crate) handshakes: Counter,
     pub(crate) handshakes_refused: Counter,
-    pub(crate) tls_refused: Counter,
+    pub(crate) tls_refused: tls::Refusals,
     pub(crate) commands: Counter,
     pub(crate) commands_bad: Counter,
     pub(crate) asks: Counter,
@@ -86,7 +87,7 @@ impl Counters {
             accept_exhausted: counter("accept_exhausted", "Accepts that failed for want of descriptors"),
             handshakes: counter("handshakes", "WebSocket handshakes completed"),
             handshakes_refused: counter("handshakes_refused", "WebSocket handshakes refused"),
-            tls_refused: counter("tls_refused", "TLS handshakes that failed or took too long"),
+            tls_refused: tls::Refusals::new(metrics),
             commands: counter("commands", "Commands of clients carried out"),
             commands_bad: counter("commands_bad", "Messages of clients that could not be understood"),
             asks: counter("asks", "Questions and commands of logic nodes"),

@@ -9,6 +9,7 @@ use common::ids::Instance;
 use common::metrics::Metrics;
 use common::shutdown::{JOIN_TIME_MAX, Shutdown};
 use common::tasks::Tasks;
+use common::tls::{Expiries, Shows};
 use common::{accept as listening, ops};
 use socket2::SockRef;
 use tokio::net::TcpListener;
@@ -64,6 +65,7 @@ pub(crate) struct Parts {
     pub(crate) client_url: String,
     pub(crate) settings: Settings,
     pub(crate) counters: Arc<Counters>,
+    pub(crate) certificates: Expiries,
     pub(crate) door: Arc<Door>,
     pub(crate) registry: Arc<Registry>,
     pub(crate) routes: Arc<Routes>,
@@ -206,6 +208,7 @@ fn follow(parts: &Parts) {
     if let Some(tls) = &settings.outgoing_tls {
         tasks.essential("TLS authorities", tls.clone().follow(shutdown.clone()));
     }
+    tasks.essential("certificates", parts.certificates.clone().watch(shutdown.clone()));
 }
 
 /// Asks for a send buffer, which accepted sockets inherit, and says how much of it the kernel gave: past its own
@@ -228,6 +231,9 @@ pub(crate) fn assemble(
 ) -> Parts {
     let instance = Instance::random();
     let counters = Arc::new(Counters::new(metrics));
+    let ports = [("clients", &settings.tls), ("links", &settings.link_tls)];
+    let shown = ports.map(|(port, tls)| Some((port, Shows::Acceptor(tls.clone()?))));
+    let certificates = Expiries::new(metrics, shown.into_iter().flatten());
     let routes = Arc::<Routes>::default();
     let registry = Arc::new(Registry::bounded(routes.clone(), &settings.limits));
     let door = Door::new(settings.max_connections, &settings.limits);
@@ -249,6 +255,7 @@ pub(crate) fn assemble(
             .clone()
             .unwrap_or_else(|| format!("{}://{clients}", settings.scheme())),
         settings,
+        certificates,
         tracks: Arc::default(),
         fetches: Arc::new(Fetches::new(tasks.clone(), counters.clone())),
         counters,

@@ -83,8 +83,9 @@ impl ops::Status for Status {
             "tls": {
                 "clients": settings.tls.is_some(),
                 "links": settings.link_tls.is_some(),
-                "refused": counters.tls_refused.get(),
+                "refused": counters.tls_refused.total(),
             },
+            "certificates": self.parts.certificates.status(),
             "tokenKeys": self.token_keys(),
             "early": {
                 "items": counters.early_items.get(),
@@ -118,6 +119,7 @@ impl ops::Status for Status {
 
     fn refresh(&self) {
         let Parts { counters, registry, pusher, .. } = &*self.parts;
+        self.parts.certificates.refresh();
         counters.clients.set(registry.clients() as i64);
         counters.users.set(registry.directory.size(Kind::User) as i64);
         counters.rooms.set(registry.directory.size(Kind::Room) as i64);

@@ -31,6 +31,7 @@ use common::link::secret::Secret;
 use common::names::Kind;
 use common::problem::Problem;
 use common::tasks::Tasks;
+use common::tls::Reason;
 use http::request::Parts as Head;
 use http::{Method, Request, StatusCode, header};
 use hyper::body::Incoming;
@@ -182,6 +183,10 @@ impl Handler for Api {
             Over::HeadTime => Limit::HeadTime,
             Over::ProxyHeader => Limit::ProxyHeader,
         });
+    }
+
+    fn refused_tls(&self, why: Reason) {
+        self.0.counters.tls_refused.count(why);
     }
 
     fn edge(&self) -> Option<&Edge> {

@@ -4,6 +4,7 @@ use std::sync::atomic::AtomicU64;
 
 use common::limits::told::Refusals;
 use common::metrics::{Counter, Family, Gauge, Metrics};
+use common::tls;
 
 use crate::keys::usage::Usages;
 use crate::ledger::Tally;
@@ -26,6 +27,8 @@ pub(crate) struct Counters {
     pub(crate) invalid: Counter,
     /// One for each limit.
     pub(crate) limits: Refusals,
+    /// TLS handshakes on the port of the API.
+    pub(crate) tls_refused: tls::Refusals,
     /// What API keys are used for.
     pub(crate) keys: Usages,
     items: ItemCounters,
@@ -95,6 +98,7 @@ impl Counters {
             engine_away: pushed("engine_unavailable"),
             invalid: pushed("invalid"),
             limits: Refusals::new(metrics, Limit::ALL.map(Limit::told)),
+            tls_refused: tls::Refusals::new(metrics),
             keys: Usages::new(metrics),
             items,
             routes: metrics.register("routes", "Names in the routing table, by kind"),

@@ -13,6 +13,7 @@ use common::names::Kind;
 use common::ops::{self, Status};
 use common::shutdown::{JOIN_TIME_MAX, Shutdown};
 use common::tasks::Tasks;
+use common::tls::{Expiries, Shows};
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::time::{MissedTickBehavior, interval, timeout};
@@ -138,6 +139,8 @@ impl Node {
             tasks.essential("feed", follow_store(publisher.clone(), shutdown.clone()));
         }
         tasks.essential("ledger", forget(publisher.clone(), counters.clone(), shutdown.clone()));
+        let certificates = certificates(&settings, &metrics);
+        tasks.essential("certificates", certificates.clone().watch(shutdown.clone()));
         let status = Arc::new(Health {
             settings: settings.clone(),
             instance,
@@ -145,6 +148,7 @@ impl Node {
             publisher: publisher.clone(),
             counters: counters.clone(),
             calls: calls.clone(),
+            certificates: certificates.clone(),
             shutdown: shutdown.clone(),
             start: Instant::now(),
         });
@@ -187,6 +191,13 @@ fn follow(settings: &Settings, tasks: &Tasks, shutdown: &Shutdown) {
     {
         tasks.essential("engine's authorities", tls.clone().follow(shutdown.clone()));
     }
+}
+
+/// What the node shows callers, and gateways that ask for it.
+fn certificates(settings: &Settings, metrics: &Metrics) -> Expiries {
+    let api = settings.tls.as_ref().map(|tls| ("api", Shows::Acceptor(tls.clone())));
+    let links = settings.link_tls.as_ref().map(|tls| ("links", Shows::Connector(tls.connector.clone())));
+    Expiries::new(metrics, api.into_iter().chain(links))
 }
 
 /// Finishes requests, then flushes the queues of the links; says how many callers were left when time was up.
@@ -242,6 +253,7 @@ struct Health {
     publisher: Arc<Publisher>,
     counters: Counters,
     calls: Tasks,
+    certificates: Expiries,
     shutdown: Shutdown,
     start: Instant,
 }
@@ -276,7 +288,8 @@ impl Status for Health {
             "upSecs": self.start.elapsed().as_secs(),
             "draining": self.shutdown.is_draining(),
             "ledgerEntries": self.counters.ledger.get(),
-            "tls": {"api": self.settings.tls.is_some(), "links": self.settings.link_tls.is_some()},
+            "tls": {"api": self.settings.tls.is_some(), "links": self.settings.link_tls.is_some(), "refused": self.counters.tls_refused.total()},
+            "certificates": self.certificates.status(),
             "engine": engine(self.publisher.histories.engine()),
             "history": {
                 "histories": self.counters.histories.get(),
@@ -292,6 +305,7 @@ impl Status for Health {
 
     fn refresh(&self) {
         self.fleet.refresh();
+        self.certificates.refresh();
         for (kind, label) in [(Kind::Room, "room"), (Kind::User, "user"), (Kind::App, "app")] {
             let count = self.publisher.with_roster(|roster| roster.routing.count(kind));
             let gauge = self.counters.routes.get_or_create_owned(&[("kind", label.to_owned())]);

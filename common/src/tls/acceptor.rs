@@ -11,6 +11,7 @@ use rustls::server::{NoServerSessionStorage, ProducesTickets, WebPkiClientVerifi
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use super::certificate::Certificate;
 use super::files::{Named, mismatch};
 use super::{Inside, TlsStream, explain, provider};
 use crate::fresh::Fresh;
@@ -39,8 +40,14 @@ pub struct AcceptorFiles {
 /// Takes connections with TLS, with the certificate that stands in its files now. Clones are the same.
 #[derive(Debug, Clone)]
 pub struct Acceptor {
-    config: Arc<Fresh<ServerConfig>>,
+    shown: Arc<Fresh<Shown>>,
     inside: Inside,
+}
+
+/// What was read.
+struct Shown {
+    config: Arc<ServerConfig>,
+    certificate: Certificate,
 }
 
 /// Why a connection did not become one with TLS.
@@ -74,20 +81,26 @@ impl Acceptor {
         follows.extend(files.client_ca.as_ref().map(|ca| ca.path.clone()));
         // Made once: with another one after each reading, what clients have been given would be worth nothing.
         let tickets = Ticketer::new().map_err(|error| format!("no keys for TLS tickets: {error}"))?;
-        let read = move || config(&files, &tickets);
-        let config = Fresh::load("TLS certificate", follows, read)?;
-        Ok(Self { config, inside })
+        let read = move || shown(&files, &tickets);
+        let shown = Fresh::load("TLS certificate", follows, read)?;
+        Ok(Self { shown, inside })
     }
 
     /// Follows the files until the node stops; those connected stay as they are.
     pub async fn follow(self, shutdown: Shutdown) {
-        self.config.follow(shutdown).await;
+        self.shown.follow(shutdown).await;
     }
 
     /// Reads the files again; whether that went well. What is wrong stands in the log.
     #[must_use]
     pub fn reload(&self) -> bool {
-        self.config.reload()
+        self.shown.reload()
+    }
+
+    /// What it shows now.
+    #[must_use]
+    pub fn certificate(&self) -> Certificate {
+        self.shown.now().certificate.clone()
     }
 
     /// Shakes hands. Takes as long as the peer does: whoever calls has a deadline.
@@ -95,7 +108,7 @@ impl Acceptor {
     /// # Errors
     /// [`Refused`].
     pub async fn accept(&self, socket: TcpStream) -> Result<TlsStream, Refused> {
-        let mut stream = TlsStream::new(socket, self.config.now()).map_err(Refused::Failed)?;
+        let mut stream = TlsStream::new(socket, self.shown.now().config.clone()).map_err(Refused::Failed)?;
         let looks = |first: &[u8]| match speaks_http(first) {
             true => Err(io::ErrorKind::Unsupported.into()),
             false => Ok(()),
@@ -112,8 +125,9 @@ impl Acceptor {
     }
 }
 
-fn config(files: &AcceptorFiles, tickets: &Arc<dyn ProducesTickets>) -> Result<ServerConfig, String> {
+fn shown(files: &AcceptorFiles, tickets: &Arc<dyn ProducesTickets>) -> Result<Shown, String> {
     let (chain, key) = (files.cert.certificates()?, files.key.key()?);
+    let certificate = Certificate::first_of(&files.cert, &chain)?;
     let builder = ServerConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .map_err(|error| error.to_string())?;
@@ -137,7 +151,7 @@ fn config(files: &AcceptorFiles, tickets: &Arc<dyn ProducesTickets>) -> Result<S
             config.send_tls13_tickets = 0;
         }
     }
-    Ok(config)
+    Ok(Shown { config: Arc::new(config), certificate })
 }
 
 /// Whether a peer began with a method of HTTP; TLS begins with a byte that is no letter (22, RFC 8446 §5.1).

@@ -13,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
+use super::certificate::Certificate;
 use super::files::{Named, mismatch};
 use super::{Inside, provider};
 use crate::fresh::Fresh;
@@ -31,7 +32,14 @@ pub struct ConnectorFiles {
 
 /// Opens connections with TLS, with what stands in its files now. Clones are the same.
 #[derive(Debug, Clone)]
-pub struct Connector(Arc<Fresh<ClientConfig>>);
+pub struct Connector(Arc<Fresh<Known>>);
+
+/// What was read.
+struct Known {
+    config: Arc<ClientConfig>,
+    /// Of one's own.
+    certificate: Option<Certificate>,
+}
 
 impl Connector {
     /// Reads the files for the first time.
@@ -41,12 +49,18 @@ impl Connector {
     pub fn load(files: ConnectorFiles) -> Result<Self, String> {
         let identity = files.identity.iter().flat_map(|(cert, key)| [cert, key]);
         let follows = files.ca.iter().chain(identity).map(|file| file.path.clone()).collect();
-        Fresh::load("TLS authorities", follows, move || config(&files)).map(Self)
+        Fresh::load("TLS authorities", follows, move || known(&files)).map(Self)
     }
 
     /// Follows the files until the node stops.
     pub async fn follow(self, shutdown: Shutdown) {
         self.0.follow(shutdown).await;
+    }
+
+    /// What it shows now to peers that ask for one.
+    #[must_use]
+    pub fn certificate(&self) -> Option<Certificate> {
+        self.0.now().certificate.clone()
     }
 
     /// Shakes hands with one whose certificate must be for `name`, a DNS name or an IP address.
@@ -60,11 +74,11 @@ impl Connector {
             io::Error::new(io::ErrorKind::InvalidInput, format!("{name:?} is no name for a certificate"))
         })?;
         // Boxed: the state of a handshake is large, and most connections have none.
-        Box::pin(tokio_rustls::TlsConnector::from(self.0.now()).connect(name, socket)).await
+        Box::pin(tokio_rustls::TlsConnector::from(self.0.now().config.clone()).connect(name, socket)).await
     }
 }
 
-fn config(files: &ConnectorFiles) -> Result<ClientConfig, String> {
+fn known(files: &ConnectorFiles) -> Result<Known, String> {
     let roots = match &files.ca {
         Some(ca) => ca.roots()?,
         None => trusted_here()?,
@@ -73,16 +87,19 @@ fn config(files: &ConnectorFiles) -> Result<ClientConfig, String> {
         .with_safe_default_protocol_versions()
         .map_err(|error| error.to_string())?
         .with_root_certificates(roots);
+    let mut certificate = None;
     let mut config = match &files.identity {
         None => builder.with_no_client_auth(),
-        Some((cert, key)) => builder
-            .with_client_auth_cert(cert.certificates()?, key.key()?)
-            .map_err(|error| mismatch(cert, key, &error))?,
+        Some((cert, key)) => {
+            let chain = cert.certificates()?;
+            certificate = Some(Certificate::first_of(cert, &chain)?);
+            builder.with_client_auth_cert(chain, key.key()?).map_err(|error| mismatch(cert, key, &error))?
+        }
     };
     config.alpn_protocols = files.inside.protocols();
     // Connections of ours are few and long.
     config.resumption = Resumption::disabled();
-    Ok(config)
+    Ok(Known { config: Arc::new(config), certificate })
 }
 
 /// The authorities that this machine trusts, as its administrator keeps them (`SSL_CERT_FILE` counts too).

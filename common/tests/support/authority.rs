@@ -1,6 +1,7 @@
 //! Certificates for tests: an authority made anew for each, and files that it has signed.
 
 use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose, date_time_ymd,
@@ -16,6 +17,9 @@ pub(crate) struct Authority {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Good,
+    /// Good for nine and a half days more.
+    #[allow(dead_code, reason = "not all whose tests use this file need it")]
+    Ending,
     Expired,
 }
 
@@ -38,6 +42,10 @@ impl Authority {
         if kind == Kind::Expired {
             params.not_before = date_time_ymd(2020, 1, 1);
             params.not_after = date_time_ymd(2021, 1, 1);
+        }
+        if kind == Kind::Ending {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+            params.not_after = date_time_ymd(1970, 1, 1) + now + Duration::from_secs(19 * 43_200);
         }
         // Python and others that are strict look for it.
         params.use_authority_key_identifier_extension = true;

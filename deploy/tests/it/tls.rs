@@ -1,5 +1,7 @@
 //! TLS through the program alone: API, clients and link, each with real certificates and a foreign client.
 
+mod operator;
+
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::Command;
@@ -11,14 +13,16 @@ use crate::process::{Running, http, run, said, tidegate};
 
 const ANY: &str = "127.0.0.1:0";
 
-/// A folder with an authority `ca`, what it signed (`node`, `logic`, and `old`, which has expired), another authority
-/// `other`, and a secret.
+/// A folder with an authority `ca`, what it signed (`node`, `logic`, `ending`, which expires in nine and a half days, and
+/// `old`, which has expired), another authority `other`, and a secret.
 fn folder() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     let (authority, other) = (Authority::new(), Authority::new());
     authority.write(folder.path(), "ca");
     other.write(folder.path(), "other");
-    for (name, kind) in [("node", Kind::Good), ("logic", Kind::Good), ("old", Kind::Expired)] {
+    for (name, kind) in
+        [("node", Kind::Good), ("logic", Kind::Good), ("ending", Kind::Ending), ("old", Kind::Expired)]
+    {
         authority.sign(folder.path(), name, kind);
     }
     other.sign(folder.path(), "stranger", Kind::Good);
