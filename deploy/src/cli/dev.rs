@@ -13,7 +13,7 @@ use super::admission::Admission;
 use super::gateway::Flow;
 use super::node::{self, Common};
 use super::tls::Plaintext;
-use super::{history, values};
+use super::{history, limits, values};
 use crate::failure::Failure;
 use crate::{nodes, output, web};
 
@@ -21,6 +21,7 @@ const EXAMPLES: &str = "Examples:
   tidegate                                            the same as tidegate dev
   tidegate dev --gateways 3 --window 100ms
   tidegate dev --port-base 0                          on ports that are free
+  tidegate dev --rooms-per-client 2 --data-bytes 1KiB limits as gateway and logic have them
   tidegate dev --listen-host 0.0.0.0 --insecure       reachable by others: no keys, no tokens";
 
 /// Ports of one node are this far from those of the next; the ops port is the ninth.
@@ -66,6 +67,13 @@ pub(crate) struct Args {
     admission: Admission,
     #[command(flatten)]
     flow: Flow,
+    /// Client connections of one gateway at a time [default: its share of the descriptors]
+    #[arg(long, env = "TIDEGATE_MAX_CONNECTIONS", hide_env_values = true, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    max_connections: Option<u32>,
+    #[command(flatten)]
+    gateway_limits: limits::Gateway,
+    #[command(flatten)]
+    logic_limits: limits::Logic,
     #[command(flatten)]
     common: Common,
 }
@@ -89,12 +97,7 @@ impl Args {
                 self.listen_host
             )));
         }
-        let defaults = ::gateway::Settings::default();
-        if self.flow.heartbeat >= defaults.silence_max {
-            return Err(Failure::config(
-                "--heartbeat must be shorter than 60s, or clients are closed before they are pinged",
-            ));
-        }
+        self.gateway_limits.check(self.flow.heartbeat)?;
         let outgoing_tls = self.admission.outgoing(&[])?;
         let admission = self.admission.read(true, outgoing_tls.as_ref())?;
         let mut gateways = Vec::new();
@@ -110,11 +113,12 @@ impl Args {
                 ..Default::default()
             };
             self.flow.apply(&mut settings);
+            self.gateway_limits.apply(&mut settings);
             gateways.push(settings);
         }
         node::check_data_dir(self.data_dir.as_deref())?;
         let given = history::rules(self.common.config.as_deref())?;
-        let logic = ::logic::Settings {
+        let mut logic = ::logic::Settings {
             history: if given == Default::default() { history::of_dev() } else { given },
             listen: self.at(self.listen_host, 0, 0)?,
             ops: self.at(self.listen_host, 0, OPS)?,
@@ -122,6 +126,7 @@ impl Args {
             drain: self.flow.drain.min(LOGIC_DRAIN_MAX),
             ..Default::default()
         };
+        self.logic_limits.apply(&mut logic);
         Ok(Cluster { gateways, logic })
     }
 
@@ -157,7 +162,10 @@ impl Args {
         Plaintext::default().port("all nodes", open, false, "tidegate gateway and logic have TLS").warn();
         let descriptors = nodes::raise_descriptors();
         // One process: its gateways share what the descriptors allow.
-        let share = (descriptors.connections() / usize::from(self.gateways)).max(1);
+        let mut share = (descriptors.connections() / usize::from(self.gateways)).max(1);
+        if let Some(most) = self.max_connections {
+            share = share.min(most as usize);
+        }
         for gateway in &mut cluster.gateways {
             gateway.max_connections = gateway.max_connections.min(share);
         }
@@ -241,4 +249,31 @@ fn count_linked(body: &[u8]) -> usize {
     let answer: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
     let list = answer.as_array().or_else(|| answer["gateways"].as_array());
     list.into_iter().flatten().filter(|gateway| gateway["state"] == "linked").count()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use crate::cli::{Cli, Command};
+
+    #[test]
+    fn limits_hold_for_the_nodes_of_dev_as_for_others_and_are_the_same_without_flags() {
+        let cluster = |flags: &[&str]| {
+            let cli = Cli::parse_from(["tidegate", "dev"].iter().chain(flags));
+            let Command::Dev(args) = cli.command else { panic!("not dev") };
+            args.settings()
+        };
+        let plain = cluster(&[]).unwrap();
+        assert_eq!(plain.gateways[0].limits, ::gateway::Limits::default());
+        assert_eq!(plain.logic.limits, ::logic::Limits::default());
+        let flags = ["--rooms-per-client=3", "--outbox=8KiB", "--silence=90s", "--json-depth=9"];
+        let given = cluster(&flags).unwrap();
+        for gateway in &given.gateways {
+            assert_eq!((gateway.limits.rooms_per_client, gateway.outbox_bytes_max), (3, 8 * 1024));
+            assert_eq!(gateway.silence_max.as_secs(), 90);
+        }
+        assert_eq!(given.logic.limits.sizes.json_depth_max, 9);
+        assert!(cluster(&["--silence=10s"]).is_err(), "shorter than the heartbeat");
+    }
 }

@@ -68,24 +68,6 @@ pub(crate) struct Args {
     edge: limits::Edge,
     #[command(flatten)]
     flow: Flow,
-    /// Bytes that may wait for one client
-    #[arg(long, env = "TIDEGATE_OUTBOX", hide_env_values = true, default_value = "256KiB", value_name = "SIZE", value_parser = values::size)]
-    outbox: usize,
-    /// Bytes that the kernel may hold for one client, beside its outbox; it takes twice that for its own needs
-    #[arg(long, env = "TIDEGATE_SEND_BUFFER", hide_env_values = true, default_value = "64KiB", value_name = "SIZE", value_parser = values::size)]
-    send_buffer: usize,
-    /// Bytes that may wait for their window; past it they leave early, and logic waits until they have
-    #[arg(long, env = "TIDEGATE_MERGER_BYTES", hide_env_values = true, default_value = "64MiB", value_name = "SIZE", value_parser = values::size)]
-    merger_bytes: usize,
-    /// A client that says nothing for so long is closed
-    #[arg(long, env = "TIDEGATE_SILENCE", hide_env_values = true, default_value = "60s", value_name = "DURATION", value_parser = values::patience)]
-    silence: Duration,
-    /// A client that begins a message and does not end it in this time is closed; whole seconds count
-    #[arg(long, env = "TIDEGATE_MESSAGE_TIME", hide_env_values = true, default_value = "30s", value_name = "DURATION", value_parser = values::patience)]
-    message_time: Duration,
-    /// Time for a handshake
-    #[arg(long, env = "TIDEGATE_HANDSHAKE", hide_env_values = true, default_value = "5s", value_name = "DURATION", value_parser = values::patience)]
-    handshake: Duration,
     /// Threads that write [default: one for each core]
     #[arg(long, env = "TIDEGATE_WORKERS", hide_env_values = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     workers: Option<u16>,
@@ -188,11 +170,7 @@ impl Args {
                  or --insecure, which believes what clients say of themselves",
             ));
         }
-        if self.silence <= self.flow.heartbeat {
-            return Err(Failure::config(
-                "--silence must be longer than --heartbeat, or clients are closed before they are pinged",
-            ));
-        }
+        self.limits.check(self.flow.heartbeat)?;
         let outgoing_tls = self.admission.outgoing(&self.announce)?;
         let mut settings = ::gateway::Settings {
             name: self.name.clone().unwrap_or_else(|| node::default_name("gateway", self.listen.port())),
@@ -202,22 +180,16 @@ impl Args {
             advertise: self.advertise.clone(),
             announce: self.announce.clone(),
             link_secret,
-            limits: self.limits.limits(),
             edge: self.edge.edge()?,
             tls: self.tls.read()?,
             link_tls: self.ingress_tls.read()?,
             admission: self.admission.read(self.insecure, outgoing_tls.as_ref())?,
             outgoing_tls,
-            outbox_bytes_max: self.outbox,
-            merger_bytes_max: self.merger_bytes,
-            send_buffer_bytes: self.send_buffer,
-            silence_max: self.silence,
-            message_time_max: self.message_time,
-            handshake_time_max: self.handshake,
             echo: self.echo,
             ..Default::default()
         };
         self.flow.apply(&mut settings);
+        self.limits.apply(&mut settings);
         if let Some(most) = self.max_connections {
             settings.max_connections = most as usize;
         }

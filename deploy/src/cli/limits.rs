@@ -69,14 +69,51 @@ pub(super) struct Gateway {
     /// Names of rooms with a member, on the whole node
     #[arg(long, env = "TIDEGATE_MAX_ROOMS", hide_env_values = true, default_value = "1000000", value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     max_rooms: u32,
+    /// Bytes that may wait for one client
+    #[arg(long, env = "TIDEGATE_OUTBOX", hide_env_values = true, default_value = "256KiB", value_name = "SIZE", value_parser = values::size)]
+    outbox: usize,
+    /// Bytes that the kernel may hold for one client, beside its outbox; it takes twice that for its own needs
+    #[arg(long, env = "TIDEGATE_SEND_BUFFER", hide_env_values = true, default_value = "64KiB", value_name = "SIZE", value_parser = values::size)]
+    send_buffer: usize,
+    /// Bytes that may wait for their window; past it they leave early, and logic waits until they have
+    #[arg(long, env = "TIDEGATE_MERGER_BYTES", hide_env_values = true, default_value = "64MiB", value_name = "SIZE", value_parser = values::size)]
+    merger_bytes: usize,
+    /// A client that says nothing for so long is closed
+    #[arg(long, env = "TIDEGATE_SILENCE", hide_env_values = true, default_value = "60s", value_name = "DURATION", value_parser = values::patience)]
+    silence: Duration,
+    /// A client that begins a message and does not end it in this time is closed; whole seconds count
+    #[arg(long, env = "TIDEGATE_MESSAGE_TIME", hide_env_values = true, default_value = "30s", value_name = "DURATION", value_parser = values::patience)]
+    message_time: Duration,
+    /// Time for a handshake
+    #[arg(long, env = "TIDEGATE_HANDSHAKE", hide_env_values = true, default_value = "5s", value_name = "DURATION", value_parser = values::patience)]
+    handshake: Duration,
 }
 
 impl Gateway {
-    /// The same for a gateway.
-    pub(super) fn limits(&self) -> ::gateway::Limits {
+    /// Checks them against what else a gateway is told.
+    ///
+    /// # Errors
+    /// What cannot be (78).
+    pub(super) fn check(&self, heartbeat: Duration) -> Result<(), Failure> {
+        if self.silence > heartbeat {
+            return Ok(());
+        }
+        Err(Failure::config(
+            "--silence must be longer than --heartbeat, or clients are closed before they are pinged",
+        ))
+    }
+
+    /// Puts these into the settings of a gateway.
+    pub(super) fn apply(&self, settings: &mut ::gateway::Settings) {
         use ::gateway::{CLIENT_BURST_SECS, HANDSHAKE_BURST_SECS};
         let some = |number: u32| Some(number).filter(|number| *number > 0);
-        ::gateway::Limits {
+        settings.outbox_bytes_max = self.outbox;
+        settings.send_buffer_bytes = self.send_buffer;
+        settings.merger_bytes_max = self.merger_bytes;
+        settings.silence_max = self.silence;
+        settings.message_time_max = self.message_time;
+        settings.handshake_time_max = self.handshake;
+        settings.limits = ::gateway::Limits {
             connections_per_ip: some(self.connections_per_ip),
             connections_per_user: some(self.connections_per_user),
             handshakes: Rate::a_second(self.handshakes_per_second, HANDSHAKE_BURST_SECS),
@@ -85,7 +122,7 @@ impl Gateway {
             bytes: Rate::a_second(self.bytes_per_client, CLIENT_BURST_SECS),
             rooms_per_client: self.rooms_per_client as usize,
             rooms: self.max_rooms as usize,
-        }
+        };
     }
 }
 
@@ -111,9 +148,6 @@ pub(super) struct Logic {
         value_name = "N"
     )]
     calls_per_ip: u32,
-    /// Connections of callers at a time; more wait
-    #[arg(long, env = "TIDEGATE_MAX_CONNECTIONS", hide_env_values = true, default_value = "10000", value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-    max_connections: u32,
     /// Longest head of a request
     #[arg(long, env = "TIDEGATE_HEAD_BYTES", hide_env_values = true, default_value = "16KiB", value_name = "SIZE", value_parser = values::head)]
     head_bytes: usize,
@@ -141,7 +175,6 @@ impl Logic {
     /// Puts these into the settings of a logic node.
     pub(super) fn apply(&self, settings: &mut ::logic::Settings) {
         use ::logic::CALL_BURST_SECS;
-        settings.connections_max = self.max_connections as usize;
         settings.limits = ::logic::Limits {
             calls_per_key: Rate::a_second(self.calls_per_key, CALL_BURST_SECS),
             calls_per_ip: Rate::a_second(self.calls_per_ip, CALL_BURST_SECS),

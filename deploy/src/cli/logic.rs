@@ -75,6 +75,9 @@ pub(crate) struct Args {
     /// Time to end: calls in progress, then what waits for the links
     #[arg(long, env = "TIDEGATE_DRAIN", hide_env_values = true, default_value = "30s", value_name = "DURATION", value_parser = values::drain)]
     drain: Duration,
+    /// Connections of callers at a time; more wait
+    #[arg(long, env = "TIDEGATE_MAX_CONNECTIONS", hide_env_values = true, default_value = "10000", value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    max_connections: u32,
     #[command(flatten)]
     limits: limits::Logic,
     #[command(flatten)]
@@ -127,6 +130,7 @@ impl Args {
             link_tls,
             api_keys,
             drain: self.drain,
+            connections_max: self.max_connections as usize,
             edge: self.edge.edge()?,
             engine,
             history: history::rules(self.common.config.as_deref())?,

@@ -35,14 +35,19 @@ const LONGEST: Duration = Duration::from_secs(60);
 const SLOWER_MAX: f64 = 2.0;
 
 /// Starts a cluster with these flags for the gateway, attacks it, and asks how it is.
-#[allow(clippy::print_stdout, reason = "what each attack cost the others, for whoever asks for the output")]
 fn withstands(name: &str, flags: &[&str], attack: impl FnOnce(&Cluster)) {
+    withstands_as(name, flags, "", attack);
+}
+
+/// The same with healthy clients who say this too in the query of their handshake.
+#[allow(clippy::print_stdout, reason = "what each attack cost the others, for whoever asks for the output")]
+fn withstands_as(name: &str, flags: &[&str], query: &str, attack: impl FnOnce(&Cluster)) {
     let folder = tempfile::tempdir().unwrap();
     let secret = folder.path().join("link");
     std::fs::write(&secret, "0123456789abcdef").unwrap();
     let mut cluster = cluster().window("100ms").flags(flags).secret(secret.to_str().unwrap()).start();
     let bound = Bound::around(&cluster);
-    let healthy = Healthy::join(&cluster);
+    let healthy = Healthy::join(&cluster, query);
     let before = healthy.p99_of(|| std::thread::park_timeout(CALM));
     let began = Instant::now();
     let during = healthy.p99_of(|| {

@@ -52,6 +52,34 @@ fn a_push_reaches_tails_on_both_gateways_and_the_cluster_drains() {
 }
 
 #[test]
+fn limits_are_those_of_a_flag_a_variable_or_the_file_in_this_order() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("tidegate.toml");
+    std::fs::write(&file, "[dev]\nrooms-per-client = 1\ndata-bytes = \"1KiB\"\nmax-rooms = 7\n").unwrap();
+    let mut command =
+        tidegate(&["dev", "--port-base", "0", "--data-bytes", "10B", "--config", file.to_str().unwrap()]);
+    command.env("TIDEGATE_ROOMS_PER_CLIENT", "2");
+    let mut dev = Running::start_command(command);
+    dev.line("READY");
+    let gateway = dev.after("gateway-1    clients ws://");
+    let url = format!("ws://{}", gateway.trim_end_matches("/ws"));
+    let mut listens = Running::start(&["tail", "--url", &url, "--room", "a", "--room", "b"]);
+    listens.line("connected to");
+    let (code, out, err) =
+        said(tidegate(&["tail", "--url", &url, "--room", "a", "--room", "b", "--room", "c"]));
+    assert!(code != 0 && (out + &err).contains("4503"), "{code} {err}");
+    let api = dev.after("API http://");
+    assert_eq!(push(&api, &["--all", "--data", "12345678"]).0, 0);
+    let (code, _, err) = push(&api, &["--all", "--data", "12345678901"]);
+    assert!(code == 1 && err.contains("413 "), "{code} {err}");
+    let text = dev.text();
+    let (_, behind) = text.split_once("gateway-1    clients").unwrap();
+    let ops = behind.split("ops http://").nth(1).unwrap().lines().next().unwrap();
+    let answer = http(ops, "GET /statusz", "");
+    assert!(answer.contains("\"flag\":\"--max-rooms\",\"max\":7,"), "{answer}");
+}
+
+#[test]
 fn the_second_signal_ends_at_once() {
     let mut dev = dev(&["--drain", "10m"]);
     let gateway = dev.after("gateway-1    clients ws://");

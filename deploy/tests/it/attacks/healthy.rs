@@ -39,8 +39,8 @@ struct Seen {
 }
 
 impl Healthy {
-    /// Connects them to the first gateway, and has the first logic node told to push from now on.
-    pub(super) fn join(cluster: &Cluster) -> Self {
+    /// Connects them to the first gateway with `query`, and has the first logic node told to push from now on.
+    pub(super) fn join(cluster: &Cluster, query: &str) -> Self {
         let seen = Arc::new(Seen {
             began: Instant::now(),
             latencies: Mutex::default(),
@@ -53,7 +53,8 @@ impl Healthy {
         let (gateway, logic) = (cluster.gateways[0].main.clone(), cluster.logics[0].main.clone());
         let clients = {
             let seen = seen.clone();
-            std::thread::spawn(move || clients(&gateway, &seen))
+            let url = format!("ws://{gateway}/ws?room=healthy{query}");
+            std::thread::spawn(move || clients(&gateway, &url, &seen))
         };
         while seen.joined.load(Ordering::Relaxed) < CLIENTS as u64 {
             assert!(seen.began.elapsed() < Duration::from_secs(20), "they do not come in");
@@ -127,10 +128,10 @@ fn push(logic: &str, seen: &Seen) {
 }
 
 /// All clients, on one thread.
-fn clients(gateway: &str, seen: &Seen) {
+fn clients(gateway: &str, url: &str, seen: &Seen) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let all = futures_util::future::join_all((0..CLIENTS).map(|_| client(gateway, seen)));
+        let all = futures_util::future::join_all((0..CLIENTS).map(|_| client(gateway, url, seen)));
         let mut since = None;
         let over = async {
             while !seen.is_over(&mut since) {
@@ -144,10 +145,9 @@ fn clients(gateway: &str, seen: &Seen) {
     });
 }
 
-async fn client(gateway: &str, seen: &Seen) {
+async fn client(gateway: &str, url: &str, seen: &Seen) {
     let stream = TcpStream::connect(gateway).await.unwrap();
-    let (mut socket, _) =
-        tokio_tungstenite::client_async(format!("ws://{gateway}/ws?room=healthy"), stream).await.unwrap();
+    let (mut socket, _) = tokio_tungstenite::client_async(url, stream).await.unwrap();
     loop {
         match socket.next().await {
             Some(Ok(Message::Text(text))) => hear(&text, seen),

@@ -3,9 +3,11 @@
 mod forge;
 
 use std::net::TcpStream;
-use std::time::Duration;
+use std::path::Path;
+use std::time::{Duration, Instant};
 
-use super::stranger::{End, assert_ends, ends, upgrade};
+use super::stranger::{End, PATIENCE, assert_ends, ends, upgrade};
+use super::withstands_as;
 use crate::process::Running;
 use forge::{Forger, SECRET};
 
@@ -14,18 +16,27 @@ const WAYS: usize = 60;
 
 const ANY: &str = "127.0.0.1:0";
 
-/// A gateway that takes tokens of four keys, for one audience, from one issuer.
-fn gateway(forger: &Forger) -> (Running, String) {
-    let folder = tempfile::tempdir().unwrap();
+/// How long they come as fast as they go.
+const STORM: Duration = Duration::from_secs(5);
+
+/// Puts the keys that count into a folder; what `--token-key-file` names.
+fn keys(folder: &Path, forger: &Forger) -> String {
     let file = |name: &str, text: &str| {
-        let path = folder.path().join(name);
+        let path = folder.join(name);
         std::fs::write(&path, text).unwrap();
         path.to_str().unwrap().to_owned()
     };
     let public = forger.public_keys();
     let keys: Vec<_> = public.iter().enumerate().map(|(n, pem)| file(&format!("key-{n}"), pem)).collect();
-    let keys = [file("secret", SECRET), keys.join(",")].join(",");
-    let link = file("link", "0123456789abcdef");
+    [file("secret", SECRET), keys.join(",")].join(",")
+}
+
+/// A gateway that takes tokens of four keys, for one audience, from one issuer.
+fn gateway(forger: &Forger) -> (Running, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let keys = keys(folder.path(), forger);
+    let link = folder.path().join("link");
+    std::fs::write(&link, "0123456789abcdef").unwrap();
     let mut gateway = Running::start(&[
         "gateway",
         "--listen",
@@ -35,7 +46,7 @@ fn gateway(forger: &Forger) -> (Running, String) {
         "--ops",
         ANY,
         "--link-secret-file",
-        &link,
+        link.to_str().unwrap(),
         "--token-key-file",
         &keys,
         "--token-audience",
@@ -48,9 +59,13 @@ fn gateway(forger: &Forger) -> (Running, String) {
     (gateway, clients)
 }
 
-fn connect(clients: &str, token: &str) -> TcpStream {
+fn query(token: &str) -> String {
     let token: String = form_urlencoded::byte_serialize(token.as_bytes()).collect();
-    upgrade(clients, &format!("token={token}"), "")
+    format!("token={token}")
+}
+
+fn connect(clients: &str, token: &str) -> TcpStream {
+    upgrade(clients, &query(token), "")
 }
 
 #[test]
@@ -68,8 +83,24 @@ fn tokens_forged_in_sixty_ways_are_refused() {
         let ended = ends(vec![connect(&clients, &token)], b"", Duration::from_millis(300));
         assert_eq!(ended[0].0, End::Open, "{name}");
     }
-    let many = forgeries.iter().map(|(_, token)| connect(&clients, token)).collect();
-    assert_ends(&ends(many, b"", Duration::from_secs(5)), &[End::Code(4501)]);
     gateway.catch_up();
     assert!(gateway.is_running() && !gateway.text().contains("panicked"), "{}", gateway.text());
+}
+
+#[test]
+fn forged_tokens_as_fast_as_they_go_hold_up_nobody_who_has_a_good_one() {
+    let forger = Forger::new();
+    let folder = tempfile::tempdir().unwrap();
+    let keys = keys(folder.path(), &forger);
+    let flags = ["--token-key-file", &keys, "--token-audience", "push", "--token-issuer", "me"];
+    let good = &forger.good()[0].1;
+    withstands_as("forged tokens", &flags, &format!("&{}", query(good)), |cluster| {
+        let forgeries = forger.forgeries();
+        let until = Instant::now() + STORM;
+        while Instant::now() < until {
+            let gateway = &cluster.gateways[0].main;
+            let storm = forgeries.iter().map(|(_, token)| connect(gateway, token)).collect();
+            assert_ends(&ends(storm, b"", PATIENCE), &[End::Code(4501)]);
+        }
+    });
 }
