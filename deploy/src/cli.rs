@@ -1,6 +1,7 @@
 //! The command line: which commands there are, and where the settings of a node come from.
 
 mod admission;
+mod api;
 mod check_config;
 mod completions;
 mod config;
@@ -14,6 +15,7 @@ mod history;
 mod layers;
 mod limits;
 mod logic;
+mod manage;
 mod node;
 mod push;
 mod tail;
@@ -65,6 +67,15 @@ pub(crate) enum Command {
     Logic(Box<logic::Args>),
     /// Push from a shell
     Push(Box<push::Args>),
+    /// List connections, show one, close some
+    #[command(after_help = manage::OF_CLIENTS)]
+    Clients(Box<manage::Args>),
+    /// List users who are online, show one, close some
+    #[command(after_help = manage::OF_USERS)]
+    Users(Box<manage::Args>),
+    /// List rooms with a member, show one, take everybody out of some
+    #[command(after_help = manage::OF_ROOMS)]
+    Rooms(Box<manage::Args>),
     /// Connect as a client and print what arrives
     Tail(Box<tail::Args>),
     /// Sign a client token
@@ -88,6 +99,9 @@ impl Command {
             Self::Gateway(args) => args.run(),
             Self::Logic(args) => args.run(),
             Self::Push(args) => args.run(),
+            Self::Clients(args) => args.run(manage::Of::Clients),
+            Self::Users(args) => args.run(manage::Of::Users),
+            Self::Rooms(args) => args.run(manage::Of::Rooms),
             Self::Tail(args) => args.run(),
             Self::Token(args) => args.run(),
             Self::CheckConfig(args) => args.run(),

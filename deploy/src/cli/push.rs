@@ -1,7 +1,6 @@
 //! `tidegate push`: one push from a shell.
 
 use std::io::Read;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,9 +10,10 @@ use http_body_util::Full;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use super::api::Api;
 use super::values;
 use crate::failure::Failure;
-use crate::{nodes, output, web};
+use crate::{nodes, output};
 
 const EXAMPLES: &str = "Examples:
   tidegate push --room r1 --data '{\"n\":1}'
@@ -65,15 +65,8 @@ pub(crate) struct Args {
     /// Say who would be reached, and send nothing
     #[arg(long)]
     dry_run: bool,
-    /// File with an API key, or the key in the variable TIDEGATE_API_KEY
-    #[arg(long, env = "TIDEGATE_API_KEY_FILE", hide_env_values = true, value_name = "FILE")]
-    api_key_file: Option<PathBuf>,
-    /// A logic node
-    #[arg(long, env = "TIDEGATE_URL", hide_env_values = true, default_value = "http://127.0.0.1:7100")]
-    url: String,
-    /// File with the authority to trust for https:// [default: those that this machine trusts]
-    #[arg(long, env = "TIDEGATE_TLS_CA", hide_env_values = true, value_name = "FILE")]
-    tls_ca: Option<PathBuf>,
+    #[command(flatten)]
+    api: Api,
 }
 
 /// To whom: exactly one of these.
@@ -176,21 +169,6 @@ impl Args {
         nodes::on_runtime(self.send(body))
     }
 
-    /// The first key of the file, or that of the environment.
-    fn api_key(&self) -> Result<Option<String>, Failure> {
-        let Some(file) = &self.api_key_file else { return Ok(std::env::var("TIDEGATE_API_KEY").ok()) };
-        let say = |why: &dyn std::fmt::Display| {
-            Failure::config(format!("--api-key-file {}: {why}", file.display()))
-        };
-        let text = std::fs::read_to_string(file).map_err(|error| say(&error))?;
-        ::logic::Keys::parse(&text).map_err(|why| say(&why))?;
-        let first = text.lines().map(str::trim_end).find(|line| !line.is_empty() && !line.starts_with('#'));
-        match first {
-            Some(key) if !key.starts_with('[') => Ok(Some(key.to_owned())),
-            _ => Err(say(&"it holds tables of keys; this needs a file with one key alone")),
-        }
-    }
-
     fn body<'a>(&'a self, data: &'a RawValue) -> Body<'a> {
         Body {
             to: self.to.target(),
@@ -206,7 +184,6 @@ impl Args {
     }
 
     async fn send(&self, body: Vec<u8>) -> Result<(), Failure> {
-        let node = web::Node::parse(&self.url, "http", self.tls_ca.as_deref())?;
         let path = if self.dry_run { "/v1/push?dryRun=true" } else { "/v1/push" };
         let mut request = Request::builder()
             .method(Method::POST)
@@ -215,20 +192,12 @@ impl Args {
         if let Some(key) = &self.idempotency_key {
             request = request.header("idempotency-key", key);
         }
-        if let Some(key) = self.api_key()? {
-            request = request.header(header::AUTHORIZATION, format!("Bearer {key}"));
-        }
         let request = request
             .body(Full::new(Bytes::from(body)))
-            .map_err(|error| Failure::usage(format!("--idempotency-key or key: {error}")))?;
+            .map_err(|error| Failure::usage(format!("--idempotency-key: {error}")))?;
         let time_max = if self.wait == Wait::Written { WRITTEN_TIME_MAX } else { ANSWER_TIME_MAX };
-        let (status, answer) = node.call(request, time_max).await.map_err(|no_answer| {
-            Failure::unavailable(format!("push: {no_answer}. Is a logic node there? --url says where"))
-        })?;
-        if status.is_success() {
-            return output::line(String::from_utf8_lossy(&answer).trim_end());
-        }
-        Err(Failure::failed(format!("push: {}", web::problem_in_words(status, &answer))))
+        let answer = self.api.call("push", request, time_max).await?;
+        output::line(String::from_utf8_lossy(&answer).trim_end())
     }
 }
 

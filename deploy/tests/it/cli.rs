@@ -23,9 +23,20 @@ fn effective(text: &str, variables: &[(&str, &str)]) -> (i32, String, String) {
 
 #[test]
 fn every_command_has_help_with_examples() {
-    for command in
-        ["dev", "gateway", "logic", "push", "tail", "token", "check-config", "doctor", "completions"]
-    {
+    for command in [
+        "dev",
+        "gateway",
+        "logic",
+        "push",
+        "clients",
+        "users",
+        "rooms",
+        "tail",
+        "token",
+        "check-config",
+        "doctor",
+        "completions",
+    ] {
         let (code, out, _) = said(tidegate(&[command, "--help"]));
         assert_eq!(code, 0, "{command}");
         assert!(out.contains("Examples:") && out.contains("tidegate "), "{command}: {out}");

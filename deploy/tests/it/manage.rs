@@ -6,6 +6,7 @@ mod client;
 mod clients;
 mod gateways;
 mod rooms;
+mod shell;
 mod users;
 
 use std::time::{Duration, Instant};
