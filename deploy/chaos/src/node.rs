@@ -90,7 +90,8 @@ impl Node {
     fn said(&self) -> String {
         let path = self.folder.join(format!("{}.log", self.recipe.name));
         let text = std::fs::read_to_string(path).unwrap_or_default();
-        text.lines().rev().take(3).collect::<Vec<_>>().join(" | ")
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(3)..].join(" | ")
     }
 
     /// Ends it as a crash would, and waits until it is gone. Nothing, if it is gone already.

@@ -168,7 +168,8 @@ impl Producers {
         let until = Instant::now() + CALL_TIME_MAX;
         let (mut wait, mut is_open) = (Duration::from_millis(20), false);
         // Copies begin at different nodes.
-        let mut logic = (rng.usize(0..self.apis.len()) + copy as usize) % self.apis.len();
+        let PushId(producer, seq) = call.pushes[0];
+        let mut logic = (seq as usize + (producer + copy) as usize) % self.apis.len();
         loop {
             let begun = Instant::now();
             let answer =

@@ -193,7 +193,14 @@ fn within(rng: &mut Rng, begin: Duration, length: Duration, target: Target, act:
 }
 
 fn draw_one(rng: &mut Rng, plan: &Plan, busy: &[Target]) -> Option<(Target, Act)> {
-    let free: Vec<Target> = plan.targets.iter().copied().filter(|target| !busy.contains(target)).collect();
+    let mut free: Vec<Target> =
+        plan.targets.iter().copied().filter(|target| !busy.contains(target)).collect();
+    // A role first: there are many more links than nodes.
+    let mut roles: Vec<&str> = free.iter().map(|target| target.role()).collect();
+    roles.sort_unstable();
+    roles.dedup();
+    let role = *roles.get(rng.usize(0..roles.len().max(1)))?;
+    free.retain(|target| target.role() == role);
     let target = *free.get(rng.usize(0..free.len().max(1)))?;
     let on_nodes = ["kill", "pause"];
     let fits = |name: &&&str| {
