@@ -25,7 +25,7 @@ impl Part {
     pub(crate) fn gateway(node: ::gateway::Node) -> Self {
         let shutdown = Shutdown::new();
         let name = node.name().to_owned();
-        let ended = node.run(shutdown.clone());
+        let ended = Box::pin(node.run(shutdown.clone()));
         let run = Box::pin(async { ended.await.map(|ended| ended.cut).map_err(|fallen| fallen.0) });
         Self { name, shutdown, run }
     }
@@ -34,7 +34,7 @@ impl Part {
     pub(crate) fn logic(node: ::logic::Node) -> Self {
         let shutdown = Shutdown::new();
         let name = node.name().to_owned();
-        let ended = node.run(shutdown.clone());
+        let ended = Box::pin(node.run(shutdown.clone()));
         let run = Box::pin(async { ended.await.map(|ended| ended.cut).map_err(|fallen| fallen.0) });
         Self { name, shutdown, run }
     }

@@ -36,7 +36,7 @@ ROWS = [
     ("Links, as logic sees them", "logic", ("link",)),
     ("Histories and their engine", "logic", ("histor", "engine")),
     ("Callers and limits of logic", "logic", ("",)),
-    ("Clients", "gateway", ("clients", "users", "rooms", "accept", "handshakes", "closed", "tls")),
+    ("Clients", "gateway", ("clients", "users", "rooms", "accept", "handshakes", "closed", "tls", "certificate")),
     ("Items and frames", "gateway", ("items", "frames", "frame_", "writes", "write_", "deliveries", "deflate", "outboxes")),
     ("Windows", "gateway", ("window", "sweep", "early", "parts", "bulk", "merger")),
     ("Histories of gateways", "gateway", ("history",)),
