@@ -35,6 +35,9 @@ const FORGET_EVERY: Duration = Duration::from_secs(1);
 /// How often the drain looks whether the links have sent everything.
 const FLUSH_LOOK_EVERY: Duration = Duration::from_millis(5);
 
+/// A node whose Redis is away at its start goes on without it after this time: plain pushes need none.
+const JOIN_STORE_TIME_MAX: Duration = Duration::from_secs(1);
+
 /// A logic node with its ports bound.
 #[derive(Debug)]
 pub struct Node {
@@ -127,11 +130,11 @@ impl Node {
             tasks: tasks.clone(),
         });
         let fleet = Arc::new(Fleet::new(shared));
+        join(&publisher, &tasks, &shutdown).await;
         fleet.list(&settings.gateways);
         tasks.essential("leases", fleet.clone().keep_leases());
         tasks.essential("dns", fleet.clone().resolve(settings.gateway_dns.clone()));
         if let Some(redis) = publisher.histories.redis() {
-            tasks.essential("engine", redis.clone().watch(shutdown.clone()));
             tasks.essential("shared leases", fleet.clone().share(redis.clone()));
         }
         tasks.essential("deadlines", look(publisher.clone(), shutdown.clone()));
@@ -172,6 +175,15 @@ impl Node {
         shutdown.stop();
         let _ = timeout(JOIN_TIME_MAX, async { tokio::join!(tasks.ended(), calls.ended()) }).await;
         Ok(Ended { cut })
+    }
+}
+
+/// Begins to look after Redis, if that keeps histories, and waits a moment for it: links say at their beginning which
+/// store it is and which run of this node they are of.
+async fn join(publisher: &Publisher, tasks: &Tasks, shutdown: &Shutdown) {
+    if let Some(redis) = publisher.histories.redis() {
+        tasks.essential("engine", redis.clone().watch(shutdown.clone()));
+        let _ = shutdown.or_stopped(timeout(JOIN_STORE_TIME_MAX, redis.joined())).await;
     }
 }
 

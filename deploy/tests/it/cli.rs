@@ -257,3 +257,16 @@ fn completions_know_the_commands() {
     }
     assert_eq!(run(&["completions", "tcsh"]).status.code(), Some(2));
 }
+
+#[test]
+fn a_redis_that_cannot_be_reached_is_told_before_anything_starts_and_never_with_its_password() {
+    let (_folder, config) = file("[logic]\ninsecure = true\nengine = \"redis://me:secret@127.0.0.1:1\"\n");
+    let config = config.to_str().unwrap();
+    let (code, out, err) = said(tidegate(&["check-config", config]));
+    assert_eq!(code, 78, "{err}");
+    assert!(err.contains("redis://me:…@127.0.0.1:1") && err.contains("cannot be reached"), "{err}");
+    assert!(!out.contains("secret") && !err.contains("secret"), "{out} {err}");
+    let (code, out, err) = said(tidegate(&["check-config", "--offline", config]));
+    assert_eq!(code, 0, "{err}");
+    assert!(out.contains("engine = \"redis://me:…@127.0.0.1:1\"") && !out.contains("secret"), "{out}");
+}

@@ -72,7 +72,7 @@ pub(crate) struct Redis {
     stale: Notify,
     calls: Semaphore,
     /// The number of this run among those of its name; 0: none yet.
-    token: AtomicU64,
+    token: latest::Sender<u64>,
     identity: AtomicU64,
     health: Mutex<Result<(), String>>,
     marks: Mutex<Marks>,
@@ -111,7 +111,7 @@ impl Redis {
             wires: latest::Sender::new(Arc::new(Wires::none("it is being connected to"))),
             stale: Notify::new(),
             calls: Semaphore::new(CALLS_MAX),
-            token: AtomicU64::new(0),
+            token: latest::Sender::new(0),
             identity: AtomicU64::new(0),
             health: Mutex::new(Err("it is being connected to".to_owned())),
             marks: Mutex::default(),
@@ -127,7 +127,13 @@ impl Redis {
 
     /// The number of this run among those of its node's name, which counts up; 0: none yet.
     pub(crate) fn fence(&self) -> u64 {
-        self.token.load(Ordering::Relaxed)
+        *self.token.borrow()
+    }
+
+    /// Waits until this run has its number.
+    pub(crate) async fn joined(&self) {
+        // The sender is here, so there is nothing to fail.
+        let _ = self.token.subscribe().wait_for(|token| *token > 0).await;
     }
 
     fn fence_key(&self) -> String {

@@ -12,4 +12,5 @@ mod limits;
 mod link;
 mod manage;
 mod push;
+mod redis;
 mod rig;

@@ -178,7 +178,7 @@ impl Redis {
 
     /// Takes the name of this node, once.
     async fn take(&self, look: &Look) -> Result<(), String> {
-        let known = self.token.load(Ordering::Relaxed);
+        let known = self.fence();
         let Some(wire) = look.places.first().and_then(|address| look.wires.get(address)) else {
             return Ok(());
         };
@@ -204,14 +204,14 @@ impl Redis {
         };
         let taken = answer.and_then(|mut answer| Ok((answer.number()?, answer.hex()?)));
         let (token, identity) = taken.map_err(|fault| fault.words())?;
-        self.token.store(token, Ordering::Relaxed);
         self.identity.store(identity, Ordering::Relaxed);
+        self.token.send_replace(token);
         Ok(())
     }
 
     /// Says to each part that this node lives.
     async fn attend_all(&self, look: &mut Look) -> Result<(), String> {
-        if self.token.load(Ordering::Relaxed) == 0 {
+        if self.fence() == 0 {
             return Ok(());
         }
         let beats = look.looks.is_multiple_of(BEAT_EVERY);
@@ -242,7 +242,7 @@ impl Redis {
         let said = self.marks.lock().of(shard);
         let mut call = Call::new();
         call.key(self.keys.of(shard, "t")).key(self.keys.of(shard, &self.fence_key()));
-        call.number(self.token.load(Ordering::Relaxed)).number(u8::from(beats)).number(FENCE.as_millis());
+        call.number(self.fence()).number(u8::from(beats)).number(FENCE.as_millis());
         call.number(GRACE.as_millis()).arg(hex(fastrand::u64(1..))).arg(hex(fastrand::u64(..)));
         for (term, seq) in &said {
             call.arg(hex(*term)).number(seq);

@@ -34,7 +34,6 @@ async fn a_restart_that_lost_nothing_resets_nobody_and_is_over_in_two_seconds() 
     let page = b.read_from("r", first).await;
     assert!(page.continues);
     assert_eq!(bodies(&page), ["2", "3"]);
-    assert_eq!(a.fence(), a.token.load(Ordering::Relaxed));
 }
 
 #[tokio::test]
