@@ -27,6 +27,7 @@ pub(crate) struct Counters {
     pub(crate) closed: Closed,
     pub(crate) deliveries: Counter,
     pub(crate) unmatched: Counter,
+    pub(crate) law: Law,
     pub(crate) written: Counter,
     pub(crate) conflated: Counter,
     pub(crate) expired: Counter,
@@ -56,6 +57,29 @@ pub(crate) struct Counters {
     pub(crate) bulk_sweeps: Counter,
     pub(crate) deflate: Deflate,
     pub(crate) history: History,
+}
+
+/// What written, conflated, expired and dropped items add up to, with those that are pending.
+#[derive(Debug)]
+pub(crate) struct Law {
+    pub(crate) matched: Gauge,
+    pub(crate) pending: Gauge,
+}
+
+impl Law {
+    fn new(metrics: &Metrics) -> Self {
+        Self {
+            matched: metrics.register("items_matched", "Items that left the merger, one for each connection"),
+            pending: metrics.register("items_pending", "Those of them that wait for a socket"),
+        }
+    }
+
+    /// So many more connections, and what became of them is known of so many.
+    pub(crate) fn count(&self, matched: u64, done: u64) {
+        let signed = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+        self.matched.inc_by(signed(matched));
+        self.pending.inc_by(signed(matched) - signed(done));
+    }
 }
 
 /// What clients that come back to a history cost, and how it went.
@@ -95,6 +119,7 @@ impl Counters {
             closed: Closed::new(metrics, &limits),
             deliveries: counter("deliveries", "Deliveries taken from links"),
             unmatched: counter("deliveries_unmatched", "Deliveries that matched no connection"),
+            law: Law::new(metrics),
             written: counter("items_written", "Items written, one for each connection"),
             conflated: counter("items_conflated", "Items replaced by a newer one with the same key"),
             expired: counter("items_expired", "Items whose time to live ended before they were sent"),
@@ -105,10 +130,7 @@ impl Counters {
             writes: counter("writes", "Write system calls for push frames"),
             write_bytes: counter("write_bytes", "Bytes of push frames given to the kernel"),
             outboxes: gauge("outboxes", "Connections whose outbox waits for the socket"),
-            incomplete_bytes: gauge(
-                "incomplete_bytes",
-                "Bytes of messages of clients that are long and incomplete",
-            ),
+            incomplete_bytes: gauge("incomplete_bytes", "Bytes of long messages that are incomplete"),
             merger_bytes: gauge("merger_bytes", "Bytes of items waiting for their window"),
             routes_unsettled: counter("routes_unsettled", "Replies that logic did not confirm in time"),
             links_refused: counter("links_refused", "Links refused: secret, version or protocol"),

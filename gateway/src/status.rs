@@ -99,6 +99,8 @@ impl ops::Status for Status {
             "linksHeld": counters.links_held.get(),
             "outboxes": counters.outboxes.get(),
             "items": {
+                "matched": counters.law.matched.get(),
+                "pending": counters.law.pending.get(),
                 "written": counters.written.get(),
                 "conflated": counters.conflated.get(),
                 "expired": counters.expired.get(),

@@ -1,6 +1,6 @@
 //! What became of each delivery, counted where it happens and told to the logic node that sent it.
 //!
-//! The law: matched = written + conflated + expired + dropped + pending. `matched` is said when a delivery is
+//! The law: matched = written + conflated + expired + dropped + pending, of a push and of the node. `matched` is said when a delivery is
 //! taken; connections come and go in a window, so the difference is told when it is written.
 
 use std::collections::VecDeque;
@@ -134,12 +134,14 @@ impl Part {
     /// A newer item with the same key took its place.
     pub(crate) fn conflated(self, counters: &Counters) {
         counters.conflated.inc_by(self.matched);
+        counters.law.count(self.matched, self.matched);
         self.passage.tell(Counts { conflated: self.matched, ..Counts::default() }, true);
     }
 
     /// Its time to live ended before its turn came.
     pub(crate) fn expired(self, counters: &Counters) {
         counters.expired.inc_by(self.matched);
+        counters.law.count(self.matched, self.matched);
         self.passage.tell(Counts { expired: self.matched, ..Counts::default() }, true);
     }
 }
@@ -252,6 +254,9 @@ impl Tally {
             }
         }
         let matched = self.reached.load(Ordering::Acquire);
+        let done = |told: &Told| told.written + told.slow + told.gone;
+        let new = if before.matched_known { 0 } else { matched };
+        self.counters.law.count(new * items, (done(&now) - done(&before)) * items);
         for part in &self.parts {
             let matched_delta = if before.matched_known { 0 } else { matched as i64 - part.matched as i64 };
             let counts = Counts {

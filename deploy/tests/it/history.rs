@@ -14,7 +14,7 @@ use crate::process::{Running, http, said, tidegate};
 /// Far beyond what is needed.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-fn parsed(answer: &str) -> Value {
+pub(crate) fn parsed(answer: &str) -> Value {
     let (_, body) = answer.split_once("\r\n\r\n").unwrap();
     serde_json::from_str(body).unwrap()
 }
@@ -78,15 +78,15 @@ fn with_history(gateways: usize, window: &'static str) -> (Cluster, tempfile::Na
 }
 
 /// A client that remembers where it is in one history, and checks everything that it is told.
-struct Client {
+pub(crate) struct Client {
     socket: WebSocket<TcpStream>,
     at: Option<(String, u64)>,
-    resets: usize,
+    pub(crate) resets: usize,
     replies: VecDeque<Value>,
 }
 
 impl Client {
-    fn connect(address: &str, query: &str) -> Self {
+    pub(crate) fn connect(address: &str, query: &str) -> Self {
         let stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let (socket, _) = tungstenite::client(format!("ws://{address}/ws?{query}"), stream).unwrap();
@@ -134,7 +134,7 @@ impl Client {
     }
 
     /// Takes messages until it is at this offset.
-    fn until(&mut self, offset: u64) {
+    pub(crate) fn until(&mut self, offset: u64) {
         while self.at.as_ref().is_none_or(|(_, at)| *at != offset) {
             self.take();
         }
@@ -243,7 +243,7 @@ fn a_gateway_that_is_killed_costs_its_clients_nothing() {
     assert!(reads < 10, "one read serves all who want the same: {reads}");
 }
 
-fn metric(ops: &str, name: &str) -> u64 {
+pub(crate) fn metric(ops: &str, name: &str) -> u64 {
     let text = http(ops, "GET /metrics", "");
     let line = text.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("{text}"));
     line.split(' ').next_back().unwrap().parse().unwrap()

@@ -186,6 +186,9 @@ async fn calls_that_store_nothing_are_claimed_once_and_answered_again() {
     assert_eq!(b.claim(key).await, Ok(Claim::Answered(Bytes::from_static(b"done"))));
     assert_eq!(b.claim(Once { print: [1; 16], ..key }).await, Ok(Claim::OtherCall));
     assert_eq!(b.answer(once("unknown")).await, None);
+    assert_eq!(a.claim(once("freed")).await, Ok(Claim::New));
+    a.keep_answer(once("freed"), Bytes::new()).await;
+    assert_eq!(b.claim(once("freed")).await, Ok(Claim::New), "nothing came of it");
     assert!(
         redis.ask(&["PTTL", "tidegate:{0}:i:k"]).await.starts_with(":1"),
         "it is forgotten after two minutes"
