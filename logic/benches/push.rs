@@ -33,6 +33,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinSet;
 
+/// That of the program, for both.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 const CALLERS: usize = 64;
 const ROUND: Duration = Duration::from_millis(1500);
 const ROUNDS: usize = 5;
