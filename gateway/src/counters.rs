@@ -42,6 +42,7 @@ pub(crate) struct Counters {
     pub(crate) merger_bytes: Gauge,
     pub(crate) routes_unsettled: Counter,
     pub(crate) links_refused: Counter,
+    pub(crate) link_ends: LinkEnds,
     pub(crate) links_held: Counter,
     pub(crate) sweep_seconds: Histogram,
     pub(crate) windows: Counter,
@@ -91,6 +92,12 @@ pub(crate) struct History {
     pub(crate) fetches: Counter,
     pub(crate) fetches_failed: Counter,
     pub(crate) repaired: Counter,
+    pub(crate) waited: Counter,
+    pub(crate) waiting_bytes: Gauge,
+    pub(crate) doubled: Counter,
+    pub(crate) stale: Counter,
+    pub(crate) left: Counter,
+    pub(crate) reset_groups: Counter,
 }
 
 impl Counters {
@@ -134,6 +141,7 @@ impl Counters {
             merger_bytes: gauge("merger_bytes", "Bytes of items waiting for their window"),
             routes_unsettled: counter("routes_unsettled", "Replies that logic did not confirm in time"),
             links_refused: counter("links_refused", "Links refused: secret, version or protocol"),
+            link_ends: LinkEnds::new(metrics),
             links_held: shared(metrics, &limits, Limit::MergerBytes, "links_held", HELD),
             sweep_seconds: histogram("sweep_seconds", "How long a sweep took", seconds()),
             windows: counter("windows", "Windows that ended with something to send"),
@@ -211,6 +219,23 @@ impl Closed {
     }
 }
 
+/// Links that the gateway ended to make room for others.
+#[derive(Debug)]
+pub(crate) struct LinkEnds {
+    pub(crate) replaced: Counter,
+    pub(crate) evicted: Counter,
+}
+
+impl LinkEnds {
+    fn new(metrics: &Metrics) -> Self {
+        let counter = |name: &str, help: &str| metrics.register::<Counter>(name, help);
+        Self {
+            replaced: counter("links_replaced", "Links ended because a newer run of their node came"),
+            evicted: counter("links_evicted", "Links ended before they said who they are, to make room"),
+        }
+    }
+}
+
 impl History {
     fn new(metrics: &Metrics) -> Self {
         let counter = |name: &str, help: &str| metrics.register::<Counter>(name, help);
@@ -220,7 +245,14 @@ impl History {
             resumes_failed: counter("history_resumes_failed", "Clients that were told to try again"),
             fetches: counter("history_fetches", "Parts of histories asked of logic"),
             fetches_failed: counter("history_fetches_failed", "Those of them that were not answered"),
-            repaired: counter("history_repaired", "Items that were lost with a link and fetched since"),
+            repaired: counter("history_repaired", "Items that no link brought and that were fetched"),
+            waited: counter("history_waited", "Items that came before others of their history, and waited"),
+            waiting_bytes: metrics
+                .register("history_waiting_bytes", "Bytes of the items that wait for others"),
+            doubled: counter("history_doubled", "Items that came when history had brought them"),
+            stale: counter("history_stale", "Items of a life of their history that was over"),
+            left: counter("history_left", "Items left to history because too many waited"),
+            reset_groups: counter("history_reset_groups", "Rooms and users whose members were all reset"),
         }
     }
 }

@@ -7,9 +7,12 @@ mod admit;
 mod control;
 mod data;
 mod guarded;
+mod marks;
 mod matched;
+mod peers;
 
-use std::sync::Arc;
+use std::collections::VecDeque;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -24,14 +27,18 @@ use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
+use crate::history::repair;
 use crate::node::Parts;
 use crate::tally::Outgoing;
 use guarded::Guarded;
+pub(crate) use marks::Marks;
+use peers::Peers;
 
-/// Links at a time; a cluster has as many as it has logic nodes, twice that while one is replaced.
+/// Links at a time; a cluster has as many as it has logic nodes, twice that while one is replaced. When all places are
+/// taken, one who has not said who it is goes: the one that came first.
 const LINKS_MAX: usize = 256;
 
 /// A link must have said who it is in this time.
@@ -44,9 +51,30 @@ struct Link {
     key: Mutex<Option<Vec<u8>>>,
     /// The logic node has said who it is, and may drive us.
     greeted: CancellationToken,
-    /// The link is over.
-    over: CancellationToken,
+    over: Over,
+    peers: Arc<Peers>,
     outgoing: Arc<Outgoing>,
+}
+
+/// The end of a link, from whichever side.
+#[derive(Debug, Default, Clone)]
+struct Over {
+    token: CancellationToken,
+    words: Arc<OnceLock<String>>,
+}
+
+impl Over {
+    /// Ends the link at once: nothing more of it is taken. The peer is told why.
+    fn end(&self, words: String) {
+        // Of two reasons the first will do.
+        let _ = self.words.set(words);
+        self.token.cancel();
+    }
+
+    /// Why we ended it, if we did.
+    fn words(&self) -> Option<&str> {
+        self.words.get().map(String::as_str)
+    }
 }
 
 /// Takes links until the node stops, on a thread of its own with a runtime of its own. A delivery wakes the
@@ -67,27 +95,42 @@ pub(crate) fn run_thread(listener: std::net::TcpListener, secret: Option<Secret>
 
 async fn run(listener: TcpListener, secret: Option<Secret>, parts: Arc<Parts>) {
     let places = Arc::new(Semaphore::new(LINKS_MAX));
-    let secret = Arc::new(secret);
+    let (secret, peers) = (Arc::new(secret), Arc::<Peers>::default());
     let mut links = JoinSet::new();
+    let mut strangers = Strangers::default();
+    {
+        let parts = parts.clone();
+        links.spawn(async move { _ = parts.shutdown.or_stopped(repair::run(parts.clone())).await });
+    }
     loop {
         while links.try_join_next().is_some() {}
-        let Ok(place) = places.clone().acquire_owned().await else { break };
         let Some(accepted) = parts.shutdown.or_stopped(accept::next(&listener)).await else { break };
         match accepted {
             Accepted::Exhausted(error) => tracing::warn!(%error, "out of descriptors: new links wait"),
             Accepted::Connection(stream, peer) => {
+                if places.available_permits() == 0 {
+                    if !strangers.evict() {
+                        parts.counters.links_refused.inc();
+                        tracing::warn!(%peer, "no place for another link: {LINKS_MAX} are up");
+                        continue;
+                    }
+                    parts.counters.link_ends.evicted.inc();
+                }
+                let Ok(place) = places.clone().acquire_owned().await else { break };
                 let (parts, secret) = (parts.clone(), secret.clone());
-                links.spawn(async move {
+                let link = Arc::new(Link::new(parts.clone(), peers.clone()));
+                let stranger = link.clone();
+                let task = links.spawn(async move {
                     let _place = place;
-                    let link = Arc::new(Link::new(parts.clone()));
                     // Boxed: an HTTP/2 connection is large, and there are few.
                     let served = Box::pin(take(stream, &link, secret.as_ref().as_ref()));
                     if let Some(Err(error)) = parts.shutdown.or_stopped(served).await {
                         tracing::warn!(%peer, %error, "a link ended");
                     }
-                    link.over.cancel();
+                    link.over.token.cancel();
                     link.outgoing.end();
                 });
+                strangers.enter(stranger, task);
             }
         }
     }
@@ -95,13 +138,36 @@ async fn run(listener: TcpListener, secret: Option<Secret>, parts: Arc<Parts>) {
     while links.join_next().await.is_some() {}
 }
 
+/// Links that have not said who they are, in the order in which they came.
+#[derive(Default)]
+struct Strangers(VecDeque<(Arc<Link>, AbortHandle)>);
+
+impl Strangers {
+    fn enter(&mut self, link: Arc<Link>, task: AbortHandle) {
+        self.0.retain(|(link, task)| !link.greeted.is_cancelled() && !task.is_finished());
+        self.0.push_back((link, task));
+    }
+
+    /// Ends the first of them, if there is one.
+    fn evict(&mut self) -> bool {
+        while let Some((link, task)) = self.0.pop_front() {
+            if !link.greeted.is_cancelled() && !task.is_finished() {
+                task.abort();
+                return true;
+            }
+        }
+        false
+    }
+}
+
 impl Link {
-    fn new(parts: Arc<Parts>) -> Self {
+    fn new(parts: Arc<Parts>, peers: Arc<Peers>) -> Self {
         Self {
             parts,
+            peers,
             key: Mutex::default(),
             greeted: CancellationToken::new(),
-            over: CancellationToken::new(),
+            over: Over::default(),
             outgoing: Arc::default(),
         }
     }
@@ -159,7 +225,7 @@ async fn serve(
                     return Err("no hello in time".into());
                 }
             }
-            () = link.over.cancelled() => {
+            () = link.over.token.cancelled() => {
                 // What was said last, such as why the link is refused, must reach the peer.
                 connection.graceful_shutdown();
                 // An error ends it: h2 says one again and again without a pause, and the thread is all links'.
@@ -187,7 +253,7 @@ fn open(
         tracing::warn!(%status, path = request.uri().path(), "a link's stream was refused");
         let _ = respond.send_response(answer, true);
         // One refusal is enough: the peer reads it, and the link is over.
-        link.over.cancel();
+        link.over.token.cancel();
         return;
     }
     let Ok(send) = respond.send_response(answer, false) else { return };
@@ -202,7 +268,7 @@ fn open(
         if let Err(error) = ended {
             tracing::info!(stream = path, %error, "a link's stream ended");
         }
-        link.over.cancel();
+        link.over.token.cancel();
     });
 }
 

@@ -178,19 +178,8 @@ impl Merger {
 
     /// Takes an item.
     pub(crate) fn offer(&mut self, now: Instant, target: &Target, filter: &Filter, item: Item) -> Offer {
-        self.tick.get_or_insert(now + self.window);
         let key = target.key();
-        let mut early_at = None;
-        let index = match self.pending.entry(key) {
-            Entry::Occupied(known) => *known.get(),
-            Entry::Vacant(place) => {
-                let mut batch = Batch::new(target.clone());
-                early_at = self.leading.as_ref().and_then(|leading| leading.may_lead(now, key));
-                batch.leads = early_at.is_some();
-                self.batches.push(Some(batch));
-                *place.insert(self.batches.len() - 1)
-            }
-        };
+        let (index, mut early_at) = self.place(now, target);
         let batch = self.batches[index].as_mut().expect("pending names batches that are there");
         let (cost, was_full) = (batch.cost(), batch.fullness().is_some());
         let hurries = item.kept.as_ref().is_some_and(|kept| kept.hurries);
@@ -208,6 +197,31 @@ impl Merger {
         }
         self.early_at = self.early_at.into_iter().chain(early_at).min();
         conflated.map_or(Offer::Merged, |old| Offer::Conflated(old.part))
+    }
+
+    /// The batch of a target, made if need be, and when it leaves if that is new and early.
+    fn place(&mut self, now: Instant, target: &Target) -> (usize, Option<Instant>) {
+        self.tick.get_or_insert(now + self.window);
+        let key = target.key();
+        match self.pending.entry(key) {
+            Entry::Occupied(known) => (*known.get(), None),
+            Entry::Vacant(place) => {
+                let mut batch = Batch::new(target.clone());
+                let early_at = self.leading.as_ref().and_then(|leading| leading.may_lead(now, key));
+                batch.leads = early_at.is_some();
+                self.batches.push(Some(batch));
+                (*place.insert(self.batches.len() - 1), early_at)
+            }
+        }
+    }
+
+    /// The members of a group are told, behind all that waits for them, that their history goes on elsewhere. It does
+    /// not wait for the window, nor does what waits before it.
+    pub(crate) fn reset(&mut self, now: Instant, target: &Target, life: Life) {
+        let (index, _) = self.place(now, target);
+        self.batches[index].as_mut().expect("pending names batches that are there").reset(life);
+        self.early.push(target.key());
+        self.early_at = self.early_at.into_iter().chain([now]).min();
     }
 
     /// When [`Merger::due`] will have something: `None` while nothing waits but what is kept.

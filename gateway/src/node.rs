@@ -20,7 +20,8 @@ use crate::counters::Counters;
 use crate::deflate::Compressor;
 use crate::door::Door;
 use crate::heartbeat::{Heartbeat, Times};
-use crate::history::{Fetches, Tracks};
+use crate::history::{Fetches, Repairs, Tracks};
+use crate::ingress::Marks;
 use crate::pusher::Pusher;
 use crate::registry::Registry;
 use crate::routes::Routes;
@@ -71,6 +72,8 @@ pub(crate) struct Parts {
     pub(crate) routes: Arc<Routes>,
     pub(crate) tracks: Arc<Tracks>,
     pub(crate) fetches: Arc<Fetches>,
+    pub(crate) repairs: Repairs,
+    pub(crate) marks: Marks,
     pub(crate) pusher: Arc<Pusher>,
     pub(crate) tasks: Tasks,
     pub(crate) shutdown: Shutdown,
@@ -257,6 +260,8 @@ pub(crate) fn assemble(
         settings,
         certificates,
         tracks: Arc::default(),
+        repairs: Repairs::default(),
+        marks: Marks::default(),
         fetches: Arc::new(Fetches::new(tasks.clone(), counters.clone())),
         counters,
         door,

@@ -9,11 +9,13 @@ mod sweep;
 use std::sync::Arc;
 use std::time::Instant;
 
+use common::link::message::Position;
 use common::tasks::Tasks;
 
 use crate::counters::Counters;
 use crate::deflate::Compressor;
-use crate::merger::{Filter, Item, Offer, Target};
+use crate::history::Track;
+use crate::merger::{Filter, Item, Life, Offer, Target};
 use crate::registry::Registry;
 use crate::settings::Settings;
 use lane::Lane;
@@ -92,6 +94,13 @@ impl Pusher {
             }
         });
         conflated.into_iter().for_each(|part| part.conflated(&self.counters));
+    }
+
+    /// Tells the members of a history, after all that was offered before, that they are at another place now.
+    pub(crate) fn reset(&self, track: &Arc<Track>, at: Position) {
+        let life = Life { track: track.clone(), epoch: at.epoch, reset_at: Some(at) };
+        let target = Target::Group(track.group.clone());
+        self.merged.offer(|merger| merger.reset(Instant::now(), &target, life));
     }
 
     /// Bytes that wait in both mergers.

@@ -105,17 +105,18 @@ impl Registry {
         rooms: &[String],
         make: impl FnOnce(Local) -> Arc<Connection>,
     ) -> Registration {
-        self.admit(identity, rooms, make).0
+        self.admit(identity, rooms, make, |_, _| {}).0
     }
 
     /// Registers a connection with what it is and the rooms it asks for, all at once; or, if a limit forbids any of
     /// it, as nobody's and in none. `rooms` are at most as many as a client may be in; one that comes twice is joined
-    /// once.
+    /// once. `hold` is given its user and each room before the connection is in it.
     pub(crate) fn admit(
         self: &Arc<Self>,
         identity: &Identity,
         rooms: &[String],
         make: impl FnOnce(Local) -> Arc<Connection>,
+        mut hold: impl FnMut(Local, &Arc<Group>),
     ) -> (Registration, Result<(), Overflow>) {
         let number = self.next.fetch_add(1, Ordering::Relaxed) / NEIGHBOURS % BUCKETS;
         let mut bucket = self.bucket(number).write();
@@ -126,9 +127,12 @@ impl Registry {
             made
         });
         let most = self.user_connections_max;
-        let mut entered = self.enter_identity(&mut bucket, local, identity, most, |_| {});
+        let hold_user = |group: &Arc<Group>| hold(local, group);
+        let mut entered = self.enter_identity(&mut bucket, local, identity, most, hold_user);
         for room in rooms {
-            entered = entered.and_then(|()| self.enter(&mut bucket, local, (Kind::Room, room), u32::MAX));
+            let hold_room = |group: &Arc<Group>| hold(local, group);
+            entered = entered
+                .and_then(|()| self.enter_held(&mut bucket, local, (Kind::Room, room), u32::MAX, hold_room));
         }
         if entered.is_err() {
             self.exit(&mut bucket, local, |_| true);

@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use crate::connection::Shaken;
+use crate::directory::Group;
 use crate::door::Place;
 use crate::frame;
 use crate::handshake::Ticket;
@@ -111,8 +112,10 @@ pub(crate) async fn begin_on(
     // closed to that.
     let (entered, rooms) =
         if refused.is_some() { (Identity::default(), Vec::new()) } else { (identity, rooms) };
-    let (registration, admitted) =
-        parts.registry.admit(&entered, &rooms, |local| parts.connect(shaken, local));
+    let mut held = Vec::new();
+    let hold = |local, group: &Arc<Group>| held.extend(resume::hold(&parts, group, local));
+    let connect = |local| parts.connect(shaken, local);
+    let (registration, admitted) = parts.registry.admit(&entered, &rooms, connect, hold);
     if let Some((code, words)) = refused.or_else(|| admitted.err().map(no_room)) {
         parts.counters.closed.bad.inc();
         if let Some(limit) = limit_of(code) {
@@ -129,7 +132,7 @@ pub(crate) async fn begin_on(
         if !settled {
             parts.counters.routes_unsettled.inc();
         }
-        let positions = if settled { resume::positions(&parts, &entered, &rooms).await } else { Vec::new() };
+        let positions = if settled { resume::positions(&parts, held).await } else { Vec::new() };
         registration.connection.greet(hello(&parts, &registration, &entered, positions));
     }
     Session {

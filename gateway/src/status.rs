@@ -98,6 +98,18 @@ impl ops::Status for Status {
             "bulkSweeps": counters.bulk_sweeps.get(),
             "linksHeld": counters.links_held.get(),
             "outboxes": counters.outboxes.get(),
+            "history": {
+                "waited": counters.history.waited.get(),
+                "waitingBytes": self.parts.tracks.waiting_bytes(),
+                "repaired": counters.history.repaired.get(),
+                "doubled": counters.history.doubled.get(),
+                "stale": counters.history.stale.get(),
+                "left": counters.history.left.get(),
+                "resetGroups": counters.history.reset_groups.get(),
+            },
+            "linksRefused": counters.links_refused.get(),
+            "linksReplaced": counters.link_ends.replaced.get(),
+            "linksEvicted": counters.link_ends.evicted.get(),
             "items": {
                 "matched": counters.law.matched.get(),
                 "pending": counters.law.pending.get(),
@@ -127,6 +139,7 @@ impl ops::Status for Status {
         counters.rooms.set(registry.directory.size(Kind::Room) as i64);
         counters.links.set(self.parts.routes.links() as i64);
         counters.merger_bytes.set(pusher.bytes() as i64);
+        counters.history.waiting_bytes.set(self.parts.tracks.waiting_bytes() as i64);
         counters.window_seconds.set(pusher.pace().window.as_secs_f64());
     }
 }

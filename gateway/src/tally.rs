@@ -138,6 +138,18 @@ impl Part {
         self.passage.tell(Counts { conflated: self.matched, ..Counts::default() }, true);
     }
 
+    /// Its connections get it another way, from the history that it stands in. What is written there is counted
+    /// there; here it is said, so that the sum holds and whoever waits for this delivery hears of it.
+    pub(crate) fn doubled(self) {
+        self.passage.tell(Counts { written: self.matched, ..Counts::default() }, true);
+    }
+
+    /// It is for nobody: whom it matched was told of a place behind it.
+    pub(crate) fn past(self) {
+        let matched_delta = -(self.matched as i64);
+        self.passage.tell(Counts { matched_delta, ..Counts::default() }, true);
+    }
+
     /// Its time to live ended before its turn came.
     pub(crate) fn expired(self, counters: &Counters) {
         counters.expired.inc_by(self.matched);

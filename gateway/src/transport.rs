@@ -39,6 +39,9 @@ impl From<TlsStream> for Transport {
 pub(crate) struct Memory {
     gone: AtomicBool,
     reader: AtomicWaker,
+    /// What was written to it, for tests that listen.
+    #[cfg(test)]
+    pub(crate) heard: parking_lot::Mutex<Vec<u8>>,
 }
 
 impl Memory {
@@ -48,11 +51,13 @@ impl Memory {
         self.reader.wake();
     }
 
-    fn take(&self, bytes: usize) -> io::Result<usize> {
+    fn take(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         if self.gone.load(Ordering::Acquire) {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
-        Ok(bytes)
+        #[cfg(test)]
+        slices.iter().for_each(|slice| self.heard.lock().extend_from_slice(slice));
+        Ok(slices.iter().map(|slice| slice.len()).sum())
     }
 }
 
@@ -94,7 +99,7 @@ impl Transport {
         match self {
             Self::Tcp(stream) => SockRef::from(stream).send(bytes),
             Self::Tls(stream) => stream.try_write(&[IoSlice::new(bytes)]),
-            Self::Memory(memory) => memory.take(bytes.len()),
+            Self::Memory(memory) => memory.take(&[IoSlice::new(bytes)]),
         }
     }
 
@@ -103,7 +108,7 @@ impl Transport {
         match self {
             Self::Tcp(stream) => SockRef::from(stream).send_vectored(slices),
             Self::Tls(stream) => stream.try_write(slices),
-            Self::Memory(memory) => memory.take(slices.iter().map(|slice| slice.len()).sum()),
+            Self::Memory(memory) => memory.take(slices),
         }
     }
 

@@ -53,3 +53,13 @@ async fn what_tls_holds_back_leaves_without_another_write() {
     }
     assert!(!connection.transport.holds_back());
 }
+
+impl Connection {
+    /// All that was written to a connection in memory.
+    pub(crate) fn heard(&self) -> Vec<u8> {
+        match &self.transport {
+            Transport::Memory(memory) => memory.heard.lock().clone(),
+            Transport::Tcp(_) | Transport::Tls(_) => Vec::new(),
+        }
+    }
+}

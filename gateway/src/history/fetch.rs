@@ -16,7 +16,7 @@ use common::patterns::{Pattern, Who};
 use common::tasks::Tasks;
 use hashbrown::HashMap;
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 
 use crate::counters::Counters;
 use crate::directory::Group;
@@ -26,6 +26,9 @@ const FETCHES_MAX: usize = 64;
 
 /// Who waits for longer is told that the history is away.
 const FETCH_TIME_MAX: Duration = Duration::from_secs(2);
+
+/// Where another logic node may be asked, one that does not answer is given up after this.
+const TURN_TIME_MAX: Duration = Duration::from_millis(700);
 
 /// For how long an answer serves others.
 const FRESH: Duration = Duration::from_secs(1);
@@ -54,6 +57,8 @@ pub(crate) struct Part {
     /// The offset up to which it goes.
     pub(crate) last: u64,
     pub(crate) items: Vec<KeptItem>,
+    /// When it was asked for: it knows of everything before.
+    pub(crate) asked: Instant,
     /// The frame for those who may have all of it.
     pub(crate) frame: std::sync::OnceLock<Bytes>,
 }
@@ -65,10 +70,25 @@ impl Part {
     }
 }
 
+/// What an answer must be, to serve one who asks for what was asked before.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Wanted {
+    /// It is of this life, and goes on to there.
+    pub(crate) reaches: Option<Position>,
+    /// It was asked for after this.
+    pub(crate) after: Option<Instant>,
+}
+
+impl Wanted {
+    fn is_met_by(&self, part: &Part) -> bool {
+        let reaches = |at: Position| part.head.epoch == at.epoch && part.head.offset >= at.offset;
+        self.reaches.is_none_or(reaches) && self.after.is_none_or(|after| part.asked > after)
+    }
+}
+
 /// A link to a logic node that keeps histories.
 #[derive(Debug)]
 pub(crate) struct Source {
-    engine: u64,
     patterns: Patterns,
     asks: mpsc::Sender<Fetch>,
 }
@@ -113,6 +133,8 @@ enum Flight {
 #[derive(Debug)]
 pub(crate) struct Fetches {
     sources: RwLock<Vec<Arc<Source>>>,
+    /// Told when there is a link again.
+    linked: Notify,
     /// What the links said last; it stays when they go.
     known: RwLock<Option<Patterns>>,
     flights: Mutex<HashMap<FlightKey, Flight>>,
@@ -127,6 +149,7 @@ impl Fetches {
     pub(crate) fn new(tasks: Tasks, counters: Arc<Counters>) -> Self {
         Self {
             sources: RwLock::default(),
+            linked: Notify::new(),
             known: RwLock::default(),
             flights: Mutex::default(),
             waiting: Mutex::default(),
@@ -138,31 +161,29 @@ impl Fetches {
     }
 
     /// A link begins. Its questions come through what is returned, until the guard is dropped.
-    ///
-    /// # Errors
-    /// Why the link is not wanted, for people.
-    pub(crate) fn subscribe(
-        self: &Arc<Self>,
-        hello: &LogicHello,
-    ) -> Result<(Subscribed, mpsc::Receiver<Fetch>), String> {
+    pub(crate) fn subscribe(self: &Arc<Self>, hello: &LogicHello) -> (Subscribed, mpsc::Receiver<Fetch>) {
         let (asks, receiver) = mpsc::channel(FETCHES_MAX);
-        let source = Arc::new(Source { engine: hello.engine, patterns: Patterns::of(hello), asks });
+        let source = Arc::new(Source { patterns: Patterns::of(hello), asks });
         let mut sources = self.sources.write();
-        let other = |known: &&Arc<Source>| known.engine != source.engine && known.engine != 0;
-        if source.engine != 0 && sources.iter().any(|known| other(&known)) {
-            return Err(
-                "another logic node with an embedded engine drives this gateway: their histories would \
-                        contradict each other. Keep one of them, or none with [[rooms]] and [[users]]"
-                    .to_owned(),
-            );
-        }
         sources.push(source.clone());
         // A node without rules says nothing of those of another.
         if !source.patterns.is_empty() || sources.iter().all(|source| source.patterns.is_empty()) {
             *self.known.write() = Some(source.patterns.clone());
         }
         drop(sources);
-        Ok((Subscribed { fetches: self.clone(), source }, receiver))
+        self.linked.notify_waiters();
+        (Subscribed { fetches: self.clone(), source }, receiver)
+    }
+
+    /// Waits until there is a link.
+    pub(crate) async fn linked(&self) {
+        loop {
+            let linked = self.linked.notified();
+            if !self.sources.read().is_empty() {
+                return;
+            }
+            linked.await;
+        }
     }
 
     /// Whether a history is kept of a name.
@@ -175,22 +196,21 @@ impl Fetches {
     }
 
     /// A part of a group's history, from behind a place on; without a place only where it stands. What was answered to
-    /// another a moment ago may be given, unless it is to be `anew`.
+    /// another a moment ago may be given, if it is what is wanted; what another waits for, in any case.
     pub(crate) async fn get(
         self: &Arc<Self>,
         group: &Arc<Group>,
         since: Option<Position>,
-        anew: bool,
+        wanted: Wanted,
     ) -> Result<Arc<Part>, Away> {
-        if anew {
-            return self.ask(group, since).await;
-        }
         let key = (Arc::as_ptr(group).addr(), since);
         let (sender, receiver) = oneshot::channel();
         {
             let mut flights = self.flights.lock();
             match flights.get_mut(&key) {
-                Some(Flight::Done(at, part, _)) if at.elapsed() < FRESH => return Ok(part.clone()),
+                Some(Flight::Done(at, part, _)) if at.elapsed() < FRESH && wanted.is_met_by(part) => {
+                    return Ok(part.clone());
+                }
                 Some(Flight::Running(waiting)) => waiting.push(sender),
                 _ => {
                     flights.insert(key, Flight::Running(vec![sender]));
@@ -222,12 +242,14 @@ impl Fetches {
         }
     }
 
-    async fn ask(&self, group: &Arc<Group>, since: Option<Position>) -> Result<Arc<Part>, Away> {
+    /// The same, asked now and for nobody else.
+    pub(crate) async fn ask(&self, group: &Arc<Group>, since: Option<Position>) -> Result<Arc<Part>, Away> {
         self.counters.history.fetches.inc();
+        let asked = Instant::now();
         let asking = self.ask_source(group.kind, &group.name, since);
         let fetched = match tokio::time::timeout(FETCH_TIME_MAX, asking).await {
             Ok(Some(Fetched { head: Some(head), continues, last, items, .. })) => {
-                Part { head, continues, last, items, frame: Default::default() }
+                Part { head, continues, last, items, asked, frame: Default::default() }
             }
             _ => {
                 self.counters.history.fetches_failed.inc();
@@ -239,16 +261,35 @@ impl Fetches {
 
     async fn ask_source(&self, kind: Kind, name: &str, since: Option<Position>) -> Option<Fetched> {
         let _place = self.places.acquire().await.ok()?;
-        let source = {
+        let mut sources: Vec<_> = {
             let sources = self.sources.read();
-            sources.iter().rev().find(|source| source.patterns.keeps(kind, name)).cloned()
+            sources.iter().filter(|source| source.patterns.keeps(kind, name)).cloned().collect()
         };
-        let asks = source?.asks.clone();
+        // By turns, and the next one where one does not answer: it may be asleep.
+        let turn = self.last.load(Ordering::Relaxed) as usize % sources.len().max(1);
+        sources.rotate_left(turn);
+        let others = sources.len().checked_sub(1)?;
+        for (place, source) in sources.iter().enumerate() {
+            let asking =
+                self.ask_one(source, Fetch { id: 0, kind: kind as i32, name: name.to_owned(), since });
+            let answer = if place < others {
+                tokio::time::timeout(TURN_TIME_MAX, asking).await.ok().flatten()
+            } else {
+                asking.await
+            };
+            if answer.as_ref().is_some_and(|answer| answer.head.is_some()) {
+                return answer;
+            }
+        }
+        None
+    }
+
+    async fn ask_one(&self, source: &Source, fetch: Fetch) -> Option<Fetched> {
         let (sender, receiver) = oneshot::channel();
         let id = self.last.fetch_add(1, Ordering::Relaxed) + 1;
         self.waiting.lock().insert(id, sender);
         let _waiting = Waiting(self, id);
-        asks.send(Fetch { id, kind: kind as i32, name: name.to_owned(), since }).await.ok()?;
+        source.asks.send(Fetch { id, ..fetch }).await.ok()?;
         receiver.await.ok()
     }
 

@@ -6,7 +6,7 @@
 //! is not in the group: never a hole that nobody speaks of.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::client;
 use common::ids::Epoch;
@@ -14,8 +14,9 @@ use common::link::message::Position;
 use common::names::Kind;
 use serde_json::{Value, json};
 
-use super::fetch::Part;
+use super::fetch::{Part, Wanted};
 use super::{Away, Held, Keeps, Settled};
+use crate::bucket::Local;
 use crate::connection::{Connection, Piece};
 use crate::directory::Group;
 use crate::frame::{self, Owner};
@@ -89,9 +90,13 @@ pub(crate) async fn join(
             Ok(from.map(|_| json!({"recovered": false})))
         }
         (Keeps::Yes, None) => {
-            let joined = admitted(parts, parts.registry.join(local, room))?;
-            let began = if settle(parts).await { begin(parts, Kind::Room, room).await } else { Err(Away) };
-            if began.is_err() && joined == Join::Joined {
+            let mut held = None;
+            let joined = parts
+                .registry
+                .join_held(local, room, |group| held = Some(parts.tracks.of(group).hold(local)));
+            admitted(parts, joined)?;
+            let began = begin(parts, held.as_mut(), (Kind::Room, room)).await;
+            if began.is_err() && held.is_some() {
                 parts.registry.leave(local, room);
             }
             began.map(|at| Some(said(at))).map_err(|Away| away())
@@ -136,8 +141,11 @@ pub(crate) async fn log_in(
             Ok(Some(data))
         }
         (Keeps::Yes, None) => {
-            parts.registry.bind(local, identity).map_err(|overflow| crowded(parts, overflow))?;
-            let began = if settle(parts).await { begin(parts, Kind::User, user).await } else { Err(Away) };
+            let mut held = None;
+            let hold = |group: &Arc<Group>| held = Some(parts.tracks.of(group).hold(local));
+            let bound = parts.registry.bind_held(local, identity, hold);
+            bound.map_err(|overflow| crowded(parts, overflow))?;
+            let began = begin(parts, held.as_mut(), (Kind::User, user)).await;
             let at = began.map_err(|Away| away())?;
             Ok(Some(merged(data, said(at))))
         }
@@ -171,24 +179,27 @@ fn merged(mut data: Value, more: Value) -> Value {
     data
 }
 
+/// Holds a connection back that is about to become a member, if a history is kept of that group.
+pub(crate) fn hold(parts: &Parts, group: &Arc<Group>, local: Local) -> Option<Held> {
+    let keeps = parts.fetches.keeps(group.kind, &group.name) == Keeps::Yes;
+    keeps.then(|| parts.tracks.of(group).hold(local))
+}
+
 /// Where a client that has just registered begins, in each history that it is a member of.
-pub(crate) async fn positions(
-    parts: &Arc<Parts>,
-    identity: &Identity,
-    rooms: &[String],
-) -> Vec<client::Begin> {
-    let user = identity.user.as_ref().map(|user| (Kind::User, user));
-    let names = rooms.iter().map(|room| (Kind::Room, room)).chain(user);
-    let kept = names.filter(|(kind, name)| parts.fetches.keeps(*kind, name) == Keeps::Yes);
-    let asked = kept.map(async |(kind, name)| {
+pub(crate) async fn positions(parts: &Arc<Parts>, held: Vec<Held>) -> Vec<client::Begin> {
+    let asked = held.into_iter().map(async |mut held| {
         // Without an answer it is told no place, and begins with the first item.
-        let Position { epoch, offset } = begin(parts, kind, name).await.ok()?;
-        let is_room = kind == Kind::Room;
-        let room = is_room.then(|| name.clone());
+        let Position { epoch, offset } = begin_held(parts, &mut held).await.ok()?;
+        let group = &held.track.group;
+        let is_room = group.kind == Kind::Room;
+        let room = is_room.then(|| group.name.to_string());
         Some(client::Begin { room, user: !is_room, epoch: Epoch(epoch).to_string(), offset })
     });
     let asked = futures_util::future::join_all(asked).await;
-    asked.into_iter().flatten().collect()
+    let mut positions: Vec<_> = asked.into_iter().flatten().collect();
+    // Rooms first, in the order in which they were asked for.
+    positions.sort_by_key(|begin| begin.user);
+    positions
 }
 
 /// Waits until a push that is accepted from now on reaches what was just joined; whether it does.
@@ -200,20 +211,36 @@ async fn settle(parts: &Parts) -> bool {
     settled
 }
 
-/// The place behind which a member of a group gets everything.
-async fn begin(parts: &Arc<Parts>, kind: Kind, name: &str) -> Result<Position, Away> {
+/// The place behind which a member of a group gets everything; one that was one already is not held.
+async fn begin(
+    parts: &Arc<Parts>,
+    held: Option<&mut Held>,
+    (kind, name): (Kind, &str),
+) -> Result<Position, Away> {
+    if !settle(parts).await {
+        return Err(Away);
+    }
+    if let Some(held) = held {
+        return begin_held(parts, held).await;
+    }
     let group = parts.registry.directory.find(kind, name).ok_or(Away)?;
     let track = parts.tracks.of(&group);
-    if let Some(at) = track.place() {
+    match track.place() {
+        Some(at) => Ok(at),
+        None => Ok(track.begin(parts.fetches.get(&group, None, Wanted::default()).await?.head)),
+    }
+}
+
+/// The same for one that is held, and gets nothing that is not behind it.
+async fn begin_held(parts: &Arc<Parts>, held: &mut Held) -> Result<Position, Away> {
+    if let Some(at) = held.begin(None) {
         return Ok(at);
     }
-    for is_sure in [false, true] {
-        let part = parts.fetches.get(&group, None, is_sure).await?;
-        if let Some(at) = track.begin(part.head, is_sure) {
-            return Ok(at);
-        }
-    }
-    Err(Away)
+    let head = parts.fetches.get(&held.track.group, None, Wanted::default()).await?.head;
+    let at = held.begin(Some(head)).ok_or(Away)?;
+    // What was said meanwhile of where it stands is looked at now.
+    parts.repairs.hears(&held.track, Some(head));
+    Ok(at)
 }
 
 /// Brings a held member what it missed, and lets it go. What it is told: whether it missed nothing, and where it is. If
@@ -250,10 +277,13 @@ async fn bring(
     from: Position,
 ) -> Result<(bool, Position), Away> {
     let group = held.track.group.clone();
-    let (mut at, mut recovered, mut is_sure, mut rounds) = (from, true, false, 0);
+    let (mut at, mut recovered, mut rounds) = (from, true, 0);
+    // Here it is another life than what it was brought is of, and since when that is known.
+    let mut other: Option<(u64, Instant)> = None;
     while rounds < ROUNDS_MAX {
         has_room(connection).await?;
-        let part = parts.fetches.get(&group, Some(at), is_sure).await?;
+        let wanted = Wanted { reaches: held.track.reached(), after: other.map(|(_, since)| since) };
+        let part = parts.fetches.get(&group, Some(at), wanted).await?;
         if part.continues {
             write(parts, connection, &group, &part);
             at = Position { offset: part.last, ..part.head };
@@ -265,10 +295,17 @@ async fn bring(
             at = part.head;
             connection.send_control(frame::reset(owner(&group), at));
         }
-        match held.settle(at, is_sure) {
-            Settled::Done => return Ok((recovered, at)),
-            Settled::Behind => is_sure = false,
-            Settled::OtherLife => is_sure = true,
+        let sure_of = other.filter(|(_, since)| part.asked > *since).map(|(life, _)| life);
+        match held.settle(at, sure_of) {
+            Settled::Done => {
+                // If it is another life than the one here, the others are to hear of it.
+                parts.repairs.hears(&held.track, Some(at));
+                return Ok((recovered, at));
+            }
+            Settled::Behind => other = None,
+            Settled::OtherLife(life) => {
+                other = other.filter(|(known, _)| *known == life).or_else(|| Some((life, Instant::now())));
+            }
         }
         rounds += 1;
     }

@@ -1,29 +1,26 @@
 //! How far the history of a group has come here, and which of its members may not have all that is live.
 //!
-//! A member that resumes is *held* from before it joins: no sweep writes it anything of the group. What it missed is
+//! A member that comes is *held* from before it joins: no sweep writes it anything of the group. What it missed is
 //! fetched meanwhile. Once that reaches as far as the sweeps have come, it is due what comes after, and nothing of
 //! what it was brought: frames that end before are passed over for it, one that contains the place is cut there.
 //!
-//! Sweeps of one group follow each other, so an entry is let go of by the second sweep after its place.
+//! Sweeps of one group follow each other, so an entry is let go of when the sweep with its place has ended.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
+use common::link::history::KeptItem;
 use common::link::message::Position;
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 
+use super::fetch::Part;
+use super::order::{Answered, Asked, Asks, Coming, Fate, Order, Out};
 use crate::bucket::Local;
 use crate::directory::Group;
-
-/// Tracks are spread over so many locks: 64 × 56 B = 3.6 KB.
-const SHARDS: usize = 64;
-
-/// Lives that are remembered of a history: logic has restarted so often while one frame was on its way.
-const LIVES_MAX: usize = 8;
-
-/// Fewer tracks than this in a shard are not worth looking through for those whose group has gone.
-const CLEAN_MIN: usize = 64;
+use crate::merger::{Filter, Item};
+use crate::tally;
 
 /// The history of one group of this gateway, while anybody is in it.
 #[derive(Debug)]
@@ -34,20 +31,18 @@ pub(crate) struct Track {
     state: Mutex<State>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
-    /// The newest item that came on a link, or the place that the first member was told.
-    taken: Option<Position>,
-    /// Items have been lost on their way since the last reset.
-    owes_reset: bool,
+    /// What comes on links, in order.
+    order: Order,
     /// The newest item that was given to a sweep.
     swept: Option<Position>,
-    /// The lives that were heard of, in that order: what is still on its way of one is not for who was told a later.
-    lives: Vec<u64>,
+    /// The newest item of a sweep that has ended.
+    written: Option<Position>,
     late: HashMap<Local, Late>,
 }
 
-/// What a member that resumed is not due.
+/// What a member that came is not due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Late {
     /// Anything: it is being brought what it missed.
@@ -71,86 +66,98 @@ pub(crate) enum Settled {
     Done,
     /// Sweeps have gone further than what it was brought.
     Behind,
-    /// Sweeps have seen another life of the history: older or newer, who asks again will know.
-    OtherLife,
+    /// Here it is another life of the history, this one: older or newer, who asks from now on will know.
+    OtherLife(u64),
 }
 
 impl State {
-    fn hears_of(&mut self, life: u64) {
-        if !self.lives.contains(&life) {
-            if self.lives.len() == LIVES_MAX {
-                self.lives.remove(0);
-            }
-            self.lives.push(life);
-        }
+    /// The offset that a member must have been brought: sweeps have written it, or it never came.
+    fn reached(&self, taken: Position) -> u64 {
+        let swept = self.swept.filter(|swept| swept.epoch == taken.epoch);
+        self.order.since().max(swept.map_or(0, |swept| swept.offset))
     }
 
-    /// Whether a life came before another. One that is forgotten is old.
-    fn is_older(&self, life: u64, other: u64) -> bool {
-        let place = |of| self.lives.iter().position(|life| *life == of);
-        place(life) < place(other)
+    /// From now on a member is due what comes after a place.
+    fn let_go(&mut self, local: Local, at: Position) {
+        // Nothing up to there is on its way to anybody.
+        if self.order.place() == Some(at) && self.order.passed == self.written {
+            self.late.remove(&local);
+        } else {
+            self.late.insert(local, Late::Until(at));
+        }
     }
 }
 
 impl Track {
-    fn new(group: Arc<Group>) -> Self {
-        Self { group, lates: AtomicUsize::new(0), state: Mutex::default() }
+    pub(super) fn new(group: Arc<Group>, waiting_bytes: Arc<AtomicUsize>) -> Self {
+        let order = Order::new(waiting_bytes);
+        let state = State { order, swept: None, written: None, late: HashMap::new() };
+        Self { group, lates: AtomicUsize::new(0), state: Mutex::new(state) }
     }
 
-    /// An item comes on a link. If something before it was lost, or another life has begun, members are owed a reset.
-    pub(crate) fn take(&self, at: Position) {
+    /// An item comes on a link: what of it and of those that waited for it is due now; and when [`Track::asks`] is to be
+    /// called, if that is new.
+    pub(crate) fn take(&self, coming: Coming, now: Instant, outs: &mut Vec<Out>) -> (Fate, Option<Instant>) {
         let mut state = self.state.lock();
-        state.hears_of(at.epoch);
-        match state.taken {
-            None => state.taken = Some(at),
-            Some(taken) if taken.epoch != at.epoch => {
-                state.owes_reset = true;
-                state.taken = Some(at);
-            }
-            // What was on its way when the first member was told its place changes nothing.
-            Some(taken) if at.offset > taken.offset => {
-                state.owes_reset |= at.offset > taken.offset + 1;
-                state.taken = Some(at);
-            }
-            Some(_) => {}
-        }
+        let epoch = coming.at.epoch;
+        let fate = state.order.take(coming, now, outs);
+        let wakes = state.order.wakes_for(&fate, epoch, now);
+        (fate, wakes)
     }
 
-    /// Whether members are owed a reset; from now on they are not.
-    pub(crate) fn pays_reset(&self) -> bool {
-        std::mem::take(&mut self.state.lock().owes_reset)
-    }
-
-    /// The place behind which every item will come on a link, if that is known.
-    pub(crate) fn place(&self) -> Option<Position> {
-        self.state.lock().taken
-    }
-
-    /// What lies between two places has been fetched: whether nothing else has come meanwhile.
-    pub(crate) fn advances(&self, from: Position, to: Position) -> bool {
+    /// Somebody says where the history stands, or that this is not known (`None`). When [`Track::asks`] is to be called.
+    pub(crate) fn hears(&self, head: Option<Position>, now: Instant) -> Option<Instant> {
         let mut state = self.state.lock();
-        let is_here = state.taken == Some(from);
-        if is_here {
-            state.taken = Some(to);
-        }
-        is_here
+        state.order.hears(head, now);
+        state.order.wakes()
     }
 
-    /// Notes where the history stands, for the first member, and says the place that it is told. `None`: items of
-    /// another life have come, and `is_sure` does not say that this one was asked for after that.
-    pub(crate) fn begin(&self, head: Position, is_sure: bool) -> Option<Position> {
+    /// The time has come for which it was called: whether there is something to ask of logic. Then it is not called again
+    /// before that was answered.
+    pub(crate) fn asks(&self, called_for: Instant, now: Instant) -> Asks {
+        self.state.lock().order.asks(called_for, now)
+    }
+
+    /// What was asked is answered, or is not; and when [`Track::asks`] is to be called next.
+    pub(crate) fn answered(
+        &self,
+        asked: Asked,
+        part: Option<&Part>,
+        make: impl Fn(&KeptItem) -> (Filter, Item),
+        now: Instant,
+    ) -> (Answered, Option<Instant>) {
         let mut state = self.state.lock();
-        state.hears_of(head.epoch);
-        match state.taken {
+        let answered = match part {
+            Some(part) => state.order.answered(asked, part, make, now),
             None => {
-                state.taken = Some(head);
-                Some(head)
+                state.order.unanswered(now);
+                Answered::default()
             }
-            Some(taken) if taken.epoch == head.epoch => {
-                Some(Position { offset: head.offset.max(taken.offset), ..head })
-            }
-            Some(_) => is_sure.then_some(head),
-        }
+        };
+        (answered, state.order.wakes())
+    }
+
+    /// Nobody is in the group any more: what waited for others is for nobody.
+    pub(crate) fn forget(&self) -> Vec<tally::Part> {
+        self.state.lock().order.forget()
+    }
+
+    /// The place up to which every item came, if that is known.
+    pub(crate) fn place(&self) -> Option<Position> {
+        self.state.lock().order.place()
+    }
+
+    /// The place that whoever comes back must be brought to, if any is known.
+    pub(crate) fn reached(&self) -> Option<Position> {
+        let state = self.state.lock();
+        let taken = state.order.place()?;
+        Some(Position { offset: state.reached(taken), ..taken })
+    }
+
+    /// The place that a member is told which comes without one: where everything stands here, or where logic says that
+    /// the history stands if nothing is known here.
+    pub(crate) fn begin(&self, head: Position) -> Position {
+        self.state.lock().order.begin(head)
     }
 
     /// Holds a connection back, before it becomes a member.
@@ -166,22 +173,6 @@ impl Track {
         self.lates.store(state.late.len(), Ordering::Release);
     }
 
-    /// A sweep of the group begins: those before it have ended, and what they were told to leave out will not come again.
-    pub(crate) fn sweep_begins(&self) {
-        let mut state = self.state.lock();
-        if state.late.is_empty() {
-            return;
-        }
-        let mut late = std::mem::take(&mut state.late);
-        late.retain(|_, late| match (late, state.swept) {
-            (Late::Until(at), Some(swept)) if swept.epoch == at.epoch => at.offset > swept.offset,
-            (Late::Until(at), Some(swept)) => !state.is_older(at.epoch, swept.epoch),
-            (Late::Held, _) | (Late::Until(_), None) => true,
-        });
-        state.late = late;
-        self.count(&state);
-    }
-
     /// Items up to this one are in a sweep that has not written yet.
     pub(crate) fn is_swept(&self, at: Position) {
         let mut state = self.state.lock();
@@ -191,6 +182,23 @@ impl Track {
             }
             _ => state.swept = Some(at),
         }
+    }
+
+    /// A sweep of the group has ended: what members were told to leave out of it will not come again.
+    pub(crate) fn sweep_ends(&self) {
+        let mut state = self.state.lock();
+        state.written = state.swept;
+        if state.late.is_empty() {
+            return;
+        }
+        let mut late = std::mem::take(&mut state.late);
+        late.retain(|_, late| match (late, state.swept) {
+            (Late::Until(at), Some(swept)) if swept.epoch == at.epoch => at.offset > swept.offset,
+            (Late::Until(at), Some(swept)) => !state.order.is_older(at.epoch, swept.epoch),
+            (Late::Held, _) | (Late::Until(_), None) => true,
+        });
+        state.late = late;
+        self.count(&state);
     }
 
     /// What a member is due of a frame of these offsets.
@@ -204,7 +212,7 @@ impl Track {
             Some(Late::Held) => Due::Nothing,
             Some(Late::Until(at)) if at.epoch != epoch => {
                 // Of an earlier life than it was told, nothing; of a later one, the reset and what follows.
-                if state.is_older(at.epoch, epoch) { Due::All } else { Due::Nothing }
+                if state.order.is_older(at.epoch, epoch) { Due::All } else { Due::Nothing }
             }
             Some(Late::Until(at)) if at.offset < first => Due::All,
             Some(Late::Until(at)) if at.offset >= last => Due::Nothing,
@@ -223,20 +231,37 @@ pub(crate) struct Held {
 }
 
 impl Held {
-    /// The member was brought everything up to a place. Lets it go if sweeps have not gone further; `is_sure`: the
-    /// place was asked for after it was known that sweeps have seen another life.
-    pub(crate) fn settle(&mut self, at: Position, is_sure: bool) -> Settled {
+    /// The member was brought everything up to a place. Lets it go if sweeps have not gone further. `sure_of`: the place
+    /// was asked for after it was known that it is this life here.
+    pub(crate) fn settle(&mut self, at: Position, sure_of: Option<u64>) -> Settled {
         let mut state = self.track.state.lock();
-        match state.swept {
-            Some(swept) if swept.epoch == at.epoch && swept.offset > at.offset => return Settled::Behind,
-            Some(swept) if swept.epoch != at.epoch && !is_sure => return Settled::OtherLife,
-            _ => {}
+        let taken = state.order.begin(at);
+        if taken.epoch != at.epoch {
+            if sure_of != Some(taken.epoch) {
+                return Settled::OtherLife(taken.epoch);
+            }
+            state.order.hears_of(at.epoch);
+        } else if at.offset < state.reached(taken) {
+            return Settled::Behind;
         }
-        state.late.insert(self.local, Late::Until(at));
-        state.hears_of(at.epoch);
-        state.taken.get_or_insert(at);
+        state.let_go(self.local, at);
+        self.track.count(&state);
         self.is_settled = true;
         Settled::Done
+    }
+
+    /// Lets a member go that comes without a place, and says the one that it begins at; `None`: it is not known, unless
+    /// logic says where the history stands.
+    pub(crate) fn begin(&mut self, head: Option<Position>) -> Option<Position> {
+        let mut state = self.track.state.lock();
+        let at = match head {
+            None => state.order.place()?,
+            Some(head) => state.order.begin(head),
+        };
+        state.let_go(self.local, at);
+        self.track.count(&state);
+        self.is_settled = true;
+        Some(at)
     }
 }
 
@@ -247,44 +272,5 @@ impl Drop for Held {
             state.late.remove(&self.local);
             self.track.count(&state);
         }
-    }
-}
-
-/// The tracks of all groups whose history is kept. About 270 B each.
-#[derive(Debug)]
-pub(crate) struct Tracks(Box<[Mutex<Shard>]>);
-
-#[derive(Debug)]
-struct Shard {
-    /// By the address of the group, which its track holds.
-    tracks: HashMap<usize, Arc<Track>>,
-    /// At so many, those whose group has gone are looked for.
-    clean_at: usize,
-}
-
-impl Default for Tracks {
-    fn default() -> Self {
-        let shard = || Mutex::new(Shard { tracks: HashMap::new(), clean_at: CLEAN_MIN });
-        Self((0..SHARDS).map(|_| shard()).collect())
-    }
-}
-
-impl Tracks {
-    /// The track of a group, made if need be.
-    pub(crate) fn of(&self, group: &Arc<Group>) -> Arc<Track> {
-        let address = Arc::as_ptr(group).addr();
-        // Groups lie on multiples of what the allocator aligns by.
-        let mut shard = self.0[address / align_of::<Group>() / 8 % SHARDS].lock();
-        if shard.tracks.len() >= shard.clean_at {
-            let is_used = |track: &Arc<Track>| Arc::strong_count(track) > 1 || track.group.buckets() != 0;
-            shard.tracks.retain(|_, track| is_used(track));
-            shard.clean_at = (2 * shard.tracks.len()).max(CLEAN_MIN);
-        }
-        shard.tracks.entry(address).or_insert_with(|| Arc::new(Track::new(group.clone()))).clone()
-    }
-
-    /// Those of groups that are still there, a shard at a time.
-    pub(crate) fn all(&self) -> impl Iterator<Item = Vec<Arc<Track>>> {
-        self.0.iter().map(|shard| shard.lock().tracks.values().cloned().collect())
     }
 }

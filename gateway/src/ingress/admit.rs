@@ -3,15 +3,15 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use common::link::message::{Delivery, Taken, To};
+use common::link::message::{Delivery, Position, Taken, To};
 use common::names::Kind;
 use hashbrown::HashMap;
 
 use super::Link;
 use super::matched::{Effort, matched};
 use crate::bucket::Local;
-use crate::history::Tracks;
-use crate::merger::{Filter, Item, Kept, Key, Target};
+use crate::history::{Coming, Track, Tracks, repair};
+use crate::merger::{Filter, Item, Key, Target};
 use crate::pusher::Urgency;
 use crate::registry::Registry;
 use crate::tally::{Part, Passage};
@@ -24,6 +24,8 @@ const TARGETS_KEPT_MAX: usize = 1_024;
 pub(super) struct Admitted {
     merged: Vec<(Target, Filter, Item)>,
     urgent: Vec<(Target, Filter, Item)>,
+    /// Items of histories, as they came: their tracks bring them into order.
+    kept: Vec<(Arc<Track>, Coming)>,
     taken: Vec<Taken>,
     unmatched: Vec<Arc<Passage>>,
     effort: Effort,
@@ -37,7 +39,8 @@ impl Admitted {
         let registry = &link.parts.registry;
         let app = delivery.app;
         let mut targets = targets(&delivery, registry, std::mem::take(&mut self.targets));
-        let mut places = Places::take(&delivery, &targets, &link.parts.tracks);
+        let mut places = places(&delivery, &targets, &link.parts.tracks);
+        link.parts.marks.note(&delivery.marks);
         self.effort.spend(delivery.names.len()).await;
         // For `all` the application is the target itself; elsewhere it filters.
         let filter = Filter {
@@ -60,13 +63,19 @@ impl Admitted {
         for (matched, target) in targets.drain(..) {
             let part = Part { passage: passage.clone(), matched };
             let key = (!delivery.key.is_empty()).then(|| delivery.key.clone());
-            let kept = places.as_mut().and_then(|places| places.of(&target));
-            // Items of one history take one lane, or the urgent ones would overtake the others.
-            let is_urgent = delivery.urgent && kept.is_none();
-            let item = Item { body: delivery.body.clone(), key, expires, part, kept };
-            let lane = if is_urgent { &mut self.urgent } else { &mut self.merged };
+            let place = places.as_mut().and_then(|places| places.remove(&target.key()));
+            let item = Item { body: delivery.body.clone(), key, expires, part, kept: None };
+            if let Some((track, at)) = place {
+                let offer = Some((filter.clone(), item));
+                self.kept.push((track, Coming { at, hurries: delivery.urgent, offer }));
+                continue;
+            }
+            let lane = if delivery.urgent { &mut self.urgent } else { &mut self.merged };
             lane.push((target, filter.clone(), item));
         }
+        // Nobody here is to get these; that they came is known all the same.
+        let unseen = places.into_iter().flatten();
+        self.kept.extend(unseen.map(|(_, (track, at))| (track, Coming { at, hurries: false, offer: None })));
         if targets.capacity() <= TARGETS_KEPT_MAX {
             self.targets = targets;
         }
@@ -80,6 +89,12 @@ impl Admitted {
         }
         link.outgoing.taken(&mut self.taken);
         self.unmatched.drain(..).for_each(|passage| passage.nobody());
+        // All at once, with the offer below: between the two nothing of another link comes. Items of one history take one
+        // lane, or the urgent ones would overtake the others.
+        let now = Instant::now();
+        for (track, coming) in self.kept.drain(..) {
+            repair::take(&link.parts, &track, coming, now, &mut self.merged);
+        }
         for (urgency, lane) in [(Urgency::Merged, &mut self.merged), (Urgency::Urgent, &mut self.urgent)] {
             if !lane.is_empty() {
                 link.parts.pusher.offer(urgency, lane.drain(..));
@@ -88,35 +103,23 @@ impl Admitted {
     }
 }
 
-/// Where the item of a delivery stands in the histories of its targets.
-struct Places {
-    by_target: HashMap<Key, Kept>,
-}
-
-impl Places {
-    /// Notes in the track of each target that the item came, whether or not anybody here is to get it.
-    fn take(delivery: &Delivery, targets: &[(u64, Target)], tracks: &Tracks) -> Option<Self> {
-        if delivery.positions.is_empty() {
-            return None;
-        }
-        let names = delivery.names.iter().map(String::as_str);
-        let by_name: HashMap<_, _> = names.zip(&delivery.positions).filter(|(_, at)| at.epoch > 0).collect();
-        let place = |(_, target): &(u64, Target)| {
-            let Target::Group(group) = target else { return None };
-            let at = **by_name.get(&*group.name)?;
-            let track = tracks.of(group);
-            track.take(at);
-            Some((target.key(), Kept { track, at, resets: false, hurries: delivery.urgent }))
-        };
-        Some(Self { by_target: targets.iter().filter_map(place).collect() })
+/// Where the item of a delivery stands in the histories of its targets, whether or not anybody here is to get it.
+fn places(
+    delivery: &Delivery,
+    targets: &[(u64, Target)],
+    tracks: &Tracks,
+) -> Option<HashMap<Key, (Arc<Track>, Position)>> {
+    if delivery.positions.is_empty() {
+        return None;
     }
-
-    /// The place of the item that is offered to a target.
-    fn of(&mut self, target: &Target) -> Option<Box<Kept>> {
-        let mut kept = self.by_target.remove(&target.key())?;
-        kept.resets = kept.track.pays_reset();
-        Some(Box::new(kept))
-    }
+    let names = delivery.names.iter().map(String::as_str);
+    let by_name: HashMap<_, _> = names.zip(&delivery.positions).filter(|(_, at)| at.epoch > 0).collect();
+    let place = |(_, target): &(u64, Target)| {
+        let Target::Group(group) = target else { return None };
+        let at = **by_name.get(&*group.name)?;
+        Some((target.key(), (tracks.of(group), at)))
+    };
+    Some(targets.iter().filter_map(place).collect())
 }
 
 /// What a delivery names and this gateway holds, in memory that is used again; how many connections each has is to be

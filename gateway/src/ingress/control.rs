@@ -74,16 +74,32 @@ pub(super) async fn run(link: &Link, send: SendStream<Bytes>, mut receive: RecvS
         );
         return control.refuse(reason).await;
     }
-    let (_histories, fetches) = match link.parts.fetches.subscribe(&peer) {
-        Ok(subscribed) => subscribed,
+    let greeted = match link.peers.greet(&peer, link.over.clone()) {
+        Ok(greeted) => greeted,
         Err(reason) => return control.refuse(reason).await,
     };
+    link.parts.counters.link_ends.replaced.inc_by(greeted.replaced as u64);
+    let (_histories, mut fetches) = link.parts.fetches.subscribe(&peer);
     tracing::info!(logic = %peer.name, "a link is up");
     let _down = Down(&peer.name);
+    if greeted.is_other_store {
+        tracing::warn!(logic = %peer.name, "another store keeps the histories now: all are asked for");
+        repair::doubt_all(&link.parts);
+    }
     let subscribed = link.parts.routes.subscribe();
     link.greeted.cancel();
-    let asked = (fetches, peer.engine != 0);
-    control.converse(&subscribed.subscription, asked, &mut receive, &mut inbound).await
+    tokio::select! {
+        // First: of a link that is over nothing is heard any more.
+        biased;
+        () = link.over.token.cancelled() => {}
+        ended = control.converse(&subscribed.subscription, &mut fetches, &mut receive, &mut inbound) => {
+            return ended;
+        }
+    }
+    match link.over.words() {
+        Some(words) => control.refuse(words.to_owned()).await,
+        None => Ok(()),
+    }
 }
 
 /// The peer's hello.
@@ -116,7 +132,7 @@ impl Control<'_> {
             users: parts.registry.directory.size(Kind::User) as u64,
             rooms: parts.registry.directory.size(Kind::Room) as u64,
             draining: parts.shutdown.is_draining(),
-            marks: Vec::new(),
+            marks: parts.marks.all(),
         }
     }
 
@@ -132,15 +148,13 @@ impl Control<'_> {
     async fn converse(
         &mut self,
         routes: &Subscription,
-        (mut fetches, keeps_histories): (mpsc::Receiver<Fetch>, bool),
+        fetches: &mut mpsc::Receiver<Fetch>,
         receive: &mut RecvStream,
         inbound: &mut Inbound,
     ) -> Result<(), Ended> {
         let directory = &self.link.parts.registry.directory;
         let (questions, mut answers) = Questions::new(self.link.parts.clone());
         self.tell(routes.snapshot(directory)).await?;
-        let mut repairing = std::pin::pin!(repair::repair(self.link.parts.clone()));
-        let mut is_repaired = !keeps_histories;
         let mut heard = Instant::now();
         let mut has_said_goodbye = false;
         let mut every = tokio::time::interval(STATS_EVERY);
@@ -162,12 +176,8 @@ impl Control<'_> {
                             Some(control_down::Body::Fetched(fetched)) => {
                                 self.link.parts.fetches.answered(fetched);
                             }
-                            Some(
-                                control_down::Body::Hello(_)
-                                | control_down::Body::Alive(_)
-                                | control_down::Body::Heads(_),
-                            )
-                            | None => {}
+                            Some(control_down::Body::Heads(heads)) => repair::hear(&self.link.parts, &heads),
+                            Some(control_down::Body::Hello(_) | control_down::Body::Alive(_)) | None => {}
                         }
                     }
                 }
@@ -185,7 +195,6 @@ impl Control<'_> {
                 () = routes.noted() => self.tell(routes.changes(directory)).await?,
                 // `questions` keeps the other end.
                 Some(answer) = answers.recv() => self.say(control_up::Body::Answer(answer)).await?,
-                () = &mut repairing, if !is_repaired => is_repaired = true,
                 Some(fetch) = fetches.recv() => self.say(control_up::Body::Fetch(fetch)).await?,
             }
         }

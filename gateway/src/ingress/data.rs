@@ -18,6 +18,9 @@ pub(super) async fn run(
 ) -> Result<(), Lost> {
     link.greeted.cancelled().await;
     tokio::select! {
+        // First: of a link that is over nothing is taken any more.
+        biased;
+        () = link.over.token.cancelled() => Ok(()),
         ended = read(link, &mut receive) => ended,
         ended = write(link, &mut send) => ended,
     }

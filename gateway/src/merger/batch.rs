@@ -48,9 +48,7 @@ pub(crate) struct Life {
 impl Life {
     /// That of an item with which a segment begins.
     fn of(kept: &Kept) -> Box<Self> {
-        let before = Position { offset: kept.at.offset.saturating_sub(1), ..kept.at };
-        let reset_at = kept.resets.then_some(before);
-        Box::new(Self { track: kept.track.clone(), epoch: kept.at.epoch, reset_at })
+        Box::new(Self { track: kept.track.clone(), epoch: kept.at.epoch, reset_at: None })
     }
 }
 
@@ -163,7 +161,6 @@ impl Batch {
         let fits = self.segments.back().is_some_and(|last| {
             last.filter == *filter
                 && last.life.as_ref().map(|life| life.epoch) == item.epoch()
-                && !item.kept.as_ref().is_some_and(|kept| kept.resets)
                 && last.live() < TARGET_ITEMS_MAX
                 && last.bytes < TARGET_BYTES_MAX
         });
@@ -192,6 +189,19 @@ impl Batch {
         last.bytes += size;
         last.items.push(Some(item));
         old
+    }
+
+    /// Members are told that they are at a place now, after all that was offered before, and whatever comes next.
+    pub(super) fn reset(&mut self, life: Life) {
+        // One that nothing follows says nothing that the next does not.
+        self.segments.pop_back_if(|last| last.items.is_empty());
+        self.segments.push_back(Segment {
+            filter: Filter::default(),
+            life: Some(Box::new(life)),
+            items: Vec::new(),
+            bytes: 0,
+            holes: 0,
+        });
     }
 
     /// An item as it will be written, about.

@@ -58,8 +58,6 @@ pub(crate) struct Item {
 pub(crate) struct Kept {
     pub(crate) track: Arc<Track>,
     pub(crate) at: Position,
-    /// Something before it was lost on its way, or is of another life: members are told before they get it.
-    pub(crate) resets: bool,
     /// It does not wait for the window, nor does what waits before it: an urgent item overtakes nothing of its history.
     pub(crate) hurries: bool,
 }

@@ -360,6 +360,7 @@ impl Lane {
 fn sweep(batches: Vec<Batch>, began: Instant, rank: Rank, pusher: &Pusher, registry: &Registry) {
     let sweep = Sweep::plan(batches, began, &pusher.counters, &pusher.compressor);
     if sweep.is_empty() {
+        sweep.seal();
         return;
     }
     if pusher.workers == 0 || sweep.reach() <= INLINE_WRITES_MAX {

@@ -28,6 +28,7 @@ use crate::counters::Counters;
 use crate::deflate::Compressor;
 use crate::directory::Group;
 use crate::frame;
+use crate::history::Track;
 use crate::merger::{Batch, Filter, Target};
 use crate::registry::{Registry, bits};
 use crate::tally::Tally;
@@ -84,6 +85,8 @@ pub(super) struct Sweep {
     reach: u64,
     /// Some of the frames are of histories.
     has_spans: bool,
+    /// The histories that something of is in it.
+    tracks: Vec<Arc<Track>>,
     counters: Arc<Counters>,
     compressor: Arc<Compressor>,
 }
@@ -135,14 +138,13 @@ impl Sweep {
             buckets: Vec::new(),
             reach: 0,
             has_spans: false,
+            tracks: Vec::new(),
             counters: counters.clone(),
             compressor: compressor.clone(),
         };
         for batch in batches {
             let first = sweep.frames.len() as u32;
-            if let Some(track) = batch.track() {
-                track.sweep_begins();
-            }
+            sweep.tracks.extend(batch.track().cloned());
             for segment in batch.segments {
                 sweep.encode(segment, &batch.target, now);
             }
@@ -382,6 +384,7 @@ impl Sweep {
 
     /// All connections have been passed: what became of each frame is told.
     pub(super) fn seal(&self) {
+        self.tracks.iter().for_each(|track| track.sweep_ends());
         self.frames.iter().filter_map(|frame| frame.piece.tally.as_ref()).for_each(|tally| tally.seal());
     }
 }

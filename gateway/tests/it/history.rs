@@ -174,11 +174,17 @@ async fn where_a_history_does_not_continue_a_client_is_reset() {
         let expected = json!({"recovered": false, "epoch": text(5), "offset": 9});
         assert_eq!(said(&client.next().await), (&json!(200), &expected));
     }
-    // A gap on the link, and another life of the history: told before what follows.
+    // A gap that history cannot fill, and another life of it: told before what follows.
     logic.push(at(to_room("r"), 5, 12), "12").await;
+    let asked = logic.fetch().await;
+    assert_eq!(asked.since, Some(Position { epoch: 5, offset: 9 }));
+    logic.forgotten(&asked, (5, 12)).await;
     assert_eq!(client.next().await["offset"], 11);
     assert_eq!(places(&mut client).await, [(12, json!(12))]);
     logic.push(at(to_room("r"), 8, 1), "1").await;
+    let asked = logic.fetch().await;
+    assert_eq!(asked.since, Some(Position { epoch: 5, offset: 12 }), "a stranger is not believed at once");
+    logic.fetched(&asked, (8, 1), &[]).await;
     assert_eq!(client.next().await, json!({"cmd": "reset", "room": "r", "epoch": text(8), "offset": 0}));
     assert_eq!(places(&mut client).await, [(1, json!(1))]);
 }
@@ -233,6 +239,7 @@ async fn what_was_lost_with_a_link_is_fetched_by_the_next() {
     drop(logic);
     gateway.wait_for("/links", 0).await;
     let mut logic = link_with_history(gateway.ingress).await;
+    logic.heads(Some(("r", 5, 5))).await;
     let asked = logic.fetch().await;
     assert_eq!(asked.since, Some(Position { epoch: 5, offset: 3 }));
     logic.fetched(&asked, (5, 5), &[(4, "4"), (5, "5")]).await;

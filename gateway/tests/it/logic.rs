@@ -7,18 +7,19 @@ use std::time::Duration;
 use bytes::Bytes;
 use common::link::ask::{Answer, Ask, answer, ask};
 use common::link::codec::{Inbound, Outbound};
-use common::link::history::{Fetch, Fetched, KeptItem};
+use common::link::history::{Fetch, Fetched, Head, Heads, KeptItem};
 use common::link::message::{
-    ControlDown, ControlUp, Delivery, Down, LogicHello, Position, Receipts, Route, RoutesTaken, To, Up,
+    ControlDown, ControlUp, Delivery, Down, LogicHello, Mark, Position, Receipts, Route, RoutesTaken, To, Up,
     control_down, control_up, down, up,
 };
 use common::link::stream;
 use common::link::{CONTROL_PATH, DATA_PATH, LINK_HEADER, VERSION};
+use common::names::Kind;
 use h2::client::SendRequest;
 use h2::{RecvStream, SendStream};
 use http::{Request, StatusCode};
 use tokio::net::TcpStream;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::clients::PATIENCE;
@@ -30,7 +31,11 @@ pub(crate) struct Logic {
     asks: mpsc::Sender<Ask>,
     answers: mpsc::Receiver<Answer>,
     fetches: mpsc::Receiver<Fetch>,
-    fetched: mpsc::Sender<Fetched>,
+    words: mpsc::Sender<control_down::Body>,
+    /// The marks that the gateway said last.
+    pub(crate) marks: watch::Receiver<Vec<Mark>>,
+    /// Why the gateway ended the link.
+    pub(crate) refused: watch::Receiver<String>,
     tasks: Vec<JoinHandle<()>>,
     serial: u64,
     asked: u64,
@@ -82,18 +87,26 @@ pub(crate) async fn link(ingress: SocketAddr) -> Logic {
 
 /// The same for a node that keeps a history of every room and user.
 pub(crate) async fn link_with_history(ingress: SocketAddr) -> Logic {
+    link_of(ingress, "test", 7, 0).await
+}
+
+/// The same for a node of this name, on this store, of this run.
+pub(crate) async fn link_of(ingress: SocketAddr, name: &str, engine: u64, fence: u64) -> Logic {
+    link_as(ingress, hello_of(name, engine, fence)).await
+}
+
+pub(crate) fn hello_of(name: &str, engine: u64, fence: u64) -> ControlDown {
     let every = || vec!["*".to_owned()];
-    let name = "test".into();
     let hello = LogicHello {
         version: VERSION,
-        name,
+        name: name.into(),
         instance: 7,
         history_rooms: every(),
         history_users: every(),
-        engine: 7,
-        ..LogicHello::default()
+        engine,
+        fence,
     };
-    link_as(ingress, ControlDown { body: Some(control_down::Body::Hello(hello)) }).await
+    ControlDown { body: Some(control_down::Body::Hello(hello)) }
 }
 
 async fn link_as(ingress: SocketAddr, hello: ControlDown) -> Logic {
@@ -105,8 +118,11 @@ async fn link_as(ingress: SocketAddr, hello: ControlDown) -> Logic {
     let (asks, to_ask) = mpsc::channel(1000);
     let (answered, answers) = mpsc::channel(1000);
     let (fetch, fetches) = mpsc::channel(1000);
-    let (fetched, to_say) = mpsc::channel(1000);
-    let talk = spawn(converse(control, control_up, told, (to_ask, answered), (fetch, to_say)));
+    let (words, to_say) = mpsc::channel(1000);
+    let (said_marks, marks) = watch::channel(Vec::new());
+    let (said_refused, refused) = watch::channel(String::new());
+    let heard = Heard { told, answered, fetch, marks: said_marks, refused: said_refused };
+    let talk = spawn(converse(control, control_up, heard, to_ask, to_say));
     let (status, data, data_up) = post(&mut client, DATA_PATH, None).await;
     assert_eq!(status, 200);
     let (receipts, up) = mpsc::channel(1000);
@@ -119,7 +135,9 @@ async fn link_as(ingress: SocketAddr, hello: ControlDown) -> Logic {
         asks,
         answers,
         fetches,
-        fetched,
+        words,
+        marks,
+        refused,
         tasks,
         serial: 0,
         asked: 0,
@@ -130,12 +148,21 @@ async fn link_as(ingress: SocketAddr, hello: ControlDown) -> Logic {
     logic
 }
 
+/// Where what the gateway says goes.
+struct Heard {
+    told: mpsc::Sender<(Vec<Route>, Vec<Route>)>,
+    answered: mpsc::Sender<Answer>,
+    fetch: mpsc::Sender<Fetch>,
+    marks: watch::Sender<Vec<Mark>>,
+    refused: watch::Sender<String>,
+}
+
 async fn converse(
     mut send: SendStream<Bytes>,
     mut receive: RecvStream,
-    told: mpsc::Sender<(Vec<Route>, Vec<Route>)>,
-    (mut asks, answered): (mpsc::Receiver<Ask>, mpsc::Sender<Answer>),
-    (fetch, mut fetched): (mpsc::Sender<Fetch>, mpsc::Receiver<Fetched>),
+    heard: Heard,
+    mut asks: mpsc::Receiver<Ask>,
+    mut words: mpsc::Receiver<control_down::Body>,
 ) {
     let mut inbound = Inbound::default();
     let mut beat = tokio::time::interval(Duration::from_secs(1));
@@ -145,9 +172,7 @@ async fn converse(
             Some(ask) = asks.recv() => {
                 say(&mut send, &ControlDown { body: Some(control_down::Body::Ask(ask)) }).await;
             }
-            Some(fetched) = fetched.recv() => {
-                say(&mut send, &ControlDown { body: Some(control_down::Body::Fetched(fetched)) }).await;
-            }
+            Some(body) = words.recv() => say(&mut send, &ControlDown { body: Some(body) }).await,
             _ = beat.tick() => {
                 let alive = common::link::message::Alive { beat: 1 };
                 say(&mut send, &ControlDown { body: Some(control_down::Body::Alive(alive)) }).await;
@@ -158,10 +183,15 @@ async fn converse(
                 Some(control_up::Body::Routes(routes)) => {
                     let taken = RoutesTaken { serial: routes.serial };
                     say(&mut send, &ControlDown { body: Some(control_down::Body::RoutesTaken(taken)) }).await;
-                    told.send((routes.begun, routes.ceased)).await.ok();
+                    heard.told.send((routes.begun, routes.ceased)).await.ok();
                 }
-                Some(control_up::Body::Fetch(asked)) => fetch.send(asked).await.unwrap_or(()),
-                Some(control_up::Body::Answer(answer)) => answered.send(answer).await.unwrap_or(()),
+                Some(control_up::Body::Fetch(asked)) => heard.fetch.send(asked).await.unwrap_or(()),
+                Some(control_up::Body::Answer(answer)) => heard.answered.send(answer).await.unwrap_or(()),
+                Some(control_up::Body::Stats(stats)) => heard.marks.send(stats.marks).unwrap_or(()),
+                Some(control_up::Body::Refused(refused)) => {
+                    heard.refused.send(refused.reason).unwrap_or(());
+                    return;
+                }
                 _ => {}
             }
         }
@@ -235,7 +265,25 @@ impl Logic {
             last: items.last().map_or(since.offset, |(offset, _)| *offset),
             items: items.iter().map(item).collect(),
         };
-        self.fetched.send(fetched).await.unwrap();
+        self.words.send(control_down::Body::Fetched(fetched)).await.unwrap();
+    }
+
+    /// Says where the history of a room stands; `None`: that it does not know of any.
+    pub(crate) async fn heads(&self, head: Option<(&str, u64, u64)>) {
+        let heads = head.into_iter().map(|(room, epoch, offset)| Head {
+            kind: Kind::Room as i32,
+            name: room.into(),
+            at: Some(Position { epoch, offset }),
+        });
+        let heads = Heads { heads: heads.collect(), missed: head.is_none() };
+        self.words.send(control_down::Body::Heads(heads)).await.unwrap();
+    }
+
+    /// Answers that what came behind the place that was asked for is not there any more.
+    pub(crate) async fn forgotten(&mut self, asked: &Fetch, head: (u64, u64)) {
+        let head = Position { epoch: head.0, offset: head.1 };
+        let fetched = Fetched { id: asked.id, head: Some(head), last: head.offset, ..Fetched::default() };
+        self.words.send(control_down::Body::Fetched(fetched)).await.unwrap();
     }
 
     /// Asks without waiting; the id of the question.

@@ -19,6 +19,7 @@ mod limits;
 mod logic;
 mod negotiation_matrix;
 mod node;
+mod nodes;
 mod pushes;
 mod questions;
 mod sessions;

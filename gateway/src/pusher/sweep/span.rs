@@ -34,6 +34,7 @@ impl Span {
     pub(super) fn begin(life: Life, items: &[Option<Item>]) -> Self {
         let offset = |item: &Item| item.kept.as_ref().map(|kept| kept.at.offset);
         let newest = items.iter().flatten().filter_map(offset).max();
+        let newest = newest.or(life.reset_at.map(|at| at.offset));
         if let Some(offset) = newest {
             life.track.is_swept(Position { epoch: life.epoch, offset });
         }
