@@ -36,8 +36,8 @@ const RETRY_MAX: Duration = Duration::from_secs(1);
 /// Items of one history that wait: as many as one answer brings.
 const WAITING_MAX: usize = 1_000;
 
-/// Bytes of one history that wait: what an answer brings, four times.
-const WAITING_BYTES_MAX: usize = 256 * 1024;
+/// Bytes of one history that wait: what an answer brings, eight times; 1,000 small items are 300 KB.
+const WAITING_BYTES_MAX: usize = 512 * 1024;
 
 /// Bytes that wait of all histories, as many as may wait in the merger.
 const WAITING_BYTES_ALL: usize = 64 * 1024 * 1024;
@@ -479,3 +479,6 @@ impl Order {
         waiting.into_values().filter_map(|waits| waits.coming.part()).collect()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -367,6 +367,7 @@ impl Cluster {
                 self.take(client);
             }
         }
+        assert_eq!(self.tracks.waiting_bytes(), 0, "everything is quiet, and an item waits");
         let head = self.store.head;
         for client in 0..CLIENTS {
             let is_here = self.clients[client].here.is_some();
