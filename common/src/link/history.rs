@@ -66,6 +66,9 @@ pub struct KeptItem {
     /// Its JSON, as in a [`Delivery`](super::message::Delivery).
     #[prost(bytes = "bytes", tag = "4")]
     pub body: Bytes,
+    /// Not sent once so many milliseconds have passed since it was asked for; 0: no end.
+    #[prost(uint64, tag = "5")]
+    pub ttl_ms: u64,
 }
 
 /// Where histories stand that were appended to lately, so that a gateway which was not sent the last item asks for it.

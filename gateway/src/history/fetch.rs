@@ -64,9 +64,15 @@ pub(crate) struct Part {
 }
 
 impl Part {
-    /// Whether every connection may have all of it.
+    /// Whether every connection may have all of it, whenever it comes.
     pub(crate) fn is_for_all(&self) -> bool {
-        self.items.iter().all(|item| item.app.is_none() && item.except.is_empty())
+        self.items.iter().all(|item| item.app.is_none() && item.except.is_empty() && item.ttl_ms == 0)
+    }
+
+    /// When an item is not to be sent any more, if ever. It had so long when it was read, which was after the question.
+    pub(crate) fn expires(&self, item: &KeptItem) -> Option<Instant> {
+        let ttl = (item.ttl_ms > 0).then(|| Duration::from_millis(item.ttl_ms));
+        ttl.and_then(|ttl| self.asked.checked_add(ttl))
     }
 }
 

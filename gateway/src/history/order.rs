@@ -402,12 +402,12 @@ impl Order {
         self.retry = Some((now + pause, times + 1));
     }
 
-    /// Logic answers; `make` makes an item of one that was kept.
+    /// Logic answers; `make` makes an item of one that was kept, and of when it expires.
     pub(super) fn answered(
         &mut self,
         asked: Asked,
         part: &Part,
-        make: impl Fn(&KeptItem) -> (Filter, Item),
+        make: impl Fn(&KeptItem, Option<Instant>) -> (Filter, Item),
         now: Instant,
     ) -> Answered {
         self.is_asking = false;
@@ -440,7 +440,12 @@ impl Order {
         answered
     }
 
-    fn goes_on(&mut self, part: &Part, make: impl Fn(&KeptItem) -> (Filter, Item), into: &mut Answered) {
+    fn goes_on(
+        &mut self,
+        part: &Part,
+        make: impl Fn(&KeptItem, Option<Instant>) -> (Filter, Item),
+        into: &mut Answered,
+    ) {
         let epoch = part.head.epoch;
         let taken = |order: &Self| order.taken.map_or(0, |taken| taken.offset);
         for kept in &part.items {
@@ -449,7 +454,8 @@ impl Order {
             self.pass_waiting(at, &mut into.outs);
             if taken(self) < kept.offset {
                 into.brought += 1;
-                self.pass(Coming { at, hurries: false, offer: Some(make(kept)) }, &mut into.outs);
+                let offer = Some(make(kept, part.expires(kept)));
+                self.pass(Coming { at, hurries: false, offer }, &mut into.outs);
             }
         }
         // What is not in the answer is not to be sent any more, or waits and says so itself.

@@ -111,7 +111,11 @@ async fn look(parts: &Arc<Parts>, when: Instant, track: Arc<Track>) {
     // They were answered for long ago: nobody hears what becomes of them.
     let outgoing = Arc::<Outgoing>::default();
     outgoing.end();
-    let make = |kept: &KeptItem| brought(kept, &outgoing, track.group.members());
+    let make = |kept: &KeptItem, expires| {
+        let part =
+            tally::Part { passage: Passage::new(outgoing.clone(), 0, 1), matched: track.group.members() };
+        brought(kept, expires, part)
+    };
     let (answered, again) = track.answered(asked, part.as_deref(), make, Instant::now());
     let counters = &parts.counters.history;
     counters.repaired.inc_by(answered.brought);
@@ -124,14 +128,13 @@ async fn look(parts: &Arc<Parts>, when: Instant, track: Arc<Track>) {
 }
 
 /// The item that history brings.
-fn brought(kept: &KeptItem, outgoing: &Arc<Outgoing>, matched: u64) -> (Filter, Item) {
+fn brought(kept: &KeptItem, expires: Option<Instant>, part: tally::Part) -> (Filter, Item) {
     let except: Option<Arc<[Local]>> = (!kept.except.is_empty()).then(|| {
         let mut sorted: Vec<_> = kept.except.iter().copied().map(Local).collect();
         sorted.sort_unstable();
         sorted.into()
     });
-    let part = tally::Part { passage: Passage::new(outgoing.clone(), 0, 1), matched };
-    let item = Item { body: Bytes::clone(&kept.body), key: None, expires: None, part, kept: None };
+    let item = Item { body: Bytes::clone(&kept.body), key: None, expires, part, kept: None };
     (Filter { app: kept.app, except }, item)
 }
 

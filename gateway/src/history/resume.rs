@@ -338,8 +338,12 @@ fn write(parts: &Parts, connection: &Arc<Connection>, group: &Arc<Group>, part: 
     } else {
         let local = connection.local;
         let app = parts.registry.look(local, |slot| slot.app).unwrap_or(0);
+        let now = Instant::now();
         let is_mine = |item: &&common::link::history::KeptItem| {
-            item.app.is_none_or(|wanted| wanted == app) && !item.except.contains(&local.0)
+            // The answer may have been given to others a while ago.
+            part.expires(item).is_none_or(|expires| expires > now)
+                && item.app.is_none_or(|wanted| wanted == app)
+                && !item.except.contains(&local.0)
         };
         let mut items = part.items.iter().filter(is_mine).peekable();
         if items.peek().is_none() {

@@ -123,7 +123,7 @@ impl Track {
         &self,
         asked: Asked,
         part: Option<&Part>,
-        make: impl Fn(&KeptItem) -> (Filter, Item),
+        make: impl Fn(&KeptItem, Option<Instant>) -> (Filter, Item),
         now: Instant,
     ) -> (Answered, Option<Instant>) {
         let mut state = self.state.lock();

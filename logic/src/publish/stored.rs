@@ -200,7 +200,10 @@ fn kept(offset: u64, item: &Item, gateway: Instance, now: Instant) -> Option<Kep
     let is_over = item.expires.is_some_and(|expires| expires <= now);
     let here = item.except.iter().filter(|client| client.gateway == gateway);
     let except = here.map(|client| client.local).collect();
-    (!is_over).then(|| KeptItem { offset, app: item.app, except, body: item.body.clone() })
+    // One that is not over yet has a millisecond left at least: none at all would mean that it has no end.
+    let left = |expires: Instant| expires.saturating_duration_since(now).as_millis().max(1) as u64;
+    let ttl_ms = item.expires.map_or(0, left);
+    (!is_over).then(|| KeptItem { offset, app: item.app, except, body: item.body.clone(), ttl_ms })
 }
 
 impl Publisher {

@@ -60,7 +60,7 @@ fn an_item_waits_for_those_before_it_and_they_are_asked_for_after_a_while() {
     let Asks::Now(asked) = order.asks(now + 2 * WAIT, now + 2 * WAIT) else { panic!("it is time") };
     assert_eq!(asked.at, at(4));
     // 5 is not to be sent any more; 6 is here; 7 is news.
-    let answered = order.answered(asked, &part(7, 7, &[6, 7]), |_| item(1), now + 3 * WAIT);
+    let answered = order.answered(asked, &part(7, 7, &[6, 7]), |_, _| item(1), now + 3 * WAIT);
     assert_eq!((passed(&answered.outs), answered.brought), (vec![6, 7], 1));
     assert_eq!(order.wakes(), None);
     assert_eq!(bytes.load(Ordering::Relaxed), 0);
@@ -84,7 +84,7 @@ fn as_many_items_wait_as_may_and_the_rest_is_left_to_history() {
         assert_eq!(wakes, Some(now), "it is asked at once");
         let Asks::Now(asked) = order.asks(now, now) else { panic!("it is time") };
         let last = 3 + waiting;
-        let answered = order.answered(asked, &part(last, last, &[2, last]), |_| item(1), now);
+        let answered = order.answered(asked, &part(last, last, &[2, last]), |_, _| item(1), now);
         assert_eq!(passed(&answered.outs), (2..=last).collect::<Vec<_>>());
         assert_eq!((answered.brought, bytes.load(Ordering::Relaxed)), (2, 0));
     }

@@ -243,10 +243,10 @@ impl Cluster {
         };
         let outgoing = Arc::<Outgoing>::default();
         outgoing.end();
-        let make = |kept: &common::link::history::KeptItem| {
+        let make = |kept: &common::link::history::KeptItem, expires| {
             let part = tally::Part { passage: Passage::new(outgoing.clone(), 0, 1), matched: 1 };
             let body = kept.body.clone();
-            (Filter::default(), Item { body, key: None, expires: None, part, kept: None })
+            (Filter::default(), Item { body, key: None, expires, part, kept: None })
         };
         let (answered, wakes) = track.answered(asked, answer.flatten().as_ref(), make, self.clock);
         answered.past.into_iter().for_each(tally::Part::past);
