@@ -5,6 +5,7 @@
 //! What is not here is only what waits: the drivers of a resume and of a repair, whose steps are taken one by one.
 
 mod naive;
+mod steps;
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
@@ -25,6 +26,7 @@ use crate::settings::{Settings, WindowMode};
 use crate::tally::{self, Outgoing, Passage};
 use crate::transport::Transport;
 use naive::{BODY, Store, hear};
+use steps::{Step, step};
 
 const ROOM: &str = "r";
 const CLIENTS: usize = 3;
@@ -32,61 +34,6 @@ const LINKS: usize = 2;
 
 /// Who is not done after so many rounds of everything never will be.
 const ROUNDS_MAX: usize = 40;
-
-#[derive(Debug, Clone)]
-enum Step {
-    /// An item is stored and put on these links; or one that will be sent to nobody.
-    Push([bool; LINKS], bool),
-    /// Of what waits on a link, one of the first comes.
-    Deliver(usize, usize),
-    /// What waits on a link is lost.
-    Lose(usize),
-    /// The store starts anew and has forgotten everything. What waits on links is lost, or comes when it is stale.
-    Restart(bool),
-    /// The store forgets all but the last items.
-    Trim(u64),
-    /// A logic node says where the history stands; or that it does not know.
-    Hear(bool),
-    /// Time passes, and whoever has a time is looked at.
-    Pass(u64),
-    /// What a track asked is answered as things are now; or not at all.
-    AnswerTrack(bool),
-    /// The answer comes.
-    TakeTrack,
-    /// What has gathered is planned, unless a sweep is at work.
-    Plan,
-    /// So many buckets of the sweep are written.
-    Write(u8),
-    /// A client comes, or comes back.
-    Come(usize),
-    /// A client that comes is answered as things are now.
-    Answer(usize),
-    /// The answer is written, and the client is let go if that will do.
-    Take(usize),
-    /// A client goes, wherever it was.
-    Go(usize),
-}
-
-fn step() -> impl Strategy<Value = Step> {
-    let client = || 0..CLIENTS;
-    prop_oneof![
-        6 => (prop::array::uniform2(any::<bool>()), prop::bool::weighted(0.85)).prop_map(|(on, sent)| Step::Push(on, sent)),
-        9 => (0..LINKS, 0..3_usize).prop_map(|(link, place)| Step::Deliver(link, place)),
-        1 => (0..LINKS).prop_map(Step::Lose),
-        1 => any::<bool>().prop_map(Step::Restart),
-        1 => (0..4_u64).prop_map(Step::Trim),
-        2 => prop::bool::weighted(0.8).prop_map(Step::Hear),
-        4 => (1..400_u64).prop_map(Step::Pass),
-        4 => prop::bool::weighted(0.8).prop_map(Step::AnswerTrack),
-        4 => Just(Step::TakeTrack),
-        4 => Just(Step::Plan),
-        5 => (1..64_u8).prop_map(Step::Write),
-        4 => client().prop_map(Step::Come),
-        6 => client().prop_map(Step::Answer),
-        6 => client().prop_map(Step::Take),
-        2 => client().prop_map(Step::Go),
-    ]
-}
 
 /// One connection of a client.
 struct Here {
