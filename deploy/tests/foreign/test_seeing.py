@@ -12,6 +12,7 @@ import re
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -50,9 +51,9 @@ def free_port():
         return one.getsockname()[1]
 
 
-def get(url, headers={}, body=None):
+def get(url, headers={}, body=None, tls=None):
     request = urllib.request.Request(url, data=body, headers=headers)
-    with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
+    with urllib.request.urlopen(request, timeout=PATIENCE, context=tls) as answer:
         return answer.read().decode()
 
 
@@ -72,7 +73,7 @@ def until(what, look):
 
 
 class Cluster:
-    """A logic node with keys and a gateway, one client, one push."""
+    """A logic node with keys and a gateway, with TLS, on a Redis; one client, one push: so every metric is there."""
 
     def __enter__(self):
         self.folder = tempfile.TemporaryDirectory()
@@ -81,15 +82,21 @@ class Cluster:
         secret, keys = self.file("link", "s" * 32), self.file("keys", KEY)
         api, clients, link = free_port(), free_port(), free_port()
         config = self.file("tidegate.toml", '[[rooms]]\nmatch = "*"\nhistory = 10\nttl = "1m"\n')
-        self.start("gateway", "--insecure", listen=clients, ingress=link, ops=self.gateway, link_secret_file=secret, window="100ms")
-        self.start("logic", listen=api, ops=self.logic, gateway=f"127.0.0.1:{link}", api_key_file=keys, link_secret_file=secret, config=config)
+        cert, key = self.certificate()
+        tls = ssl.create_default_context(cafile=cert)
+        redis = free_port()
+        self.spawn("redis", ["redis-server", "--port", str(redis), "--bind", "127.0.0.1", "--save", ""])
+        both = {"link_secret_file": secret, "tls_cert": cert, "tls_key": key}
+        self.start("gateway", "--insecure", listen=clients, ingress=link, ops=self.gateway, window="100ms", **both)
+        engine = {"engine": f"redis://127.0.0.1:{redis}", "config": config}
+        self.start("logic", listen=api, ops=self.logic, gateway=f"127.0.0.1:{link}", api_key_file=keys, **both, **engine)
         until("ready", lambda: get(f"http://127.0.0.1:{self.logic}/readyz"))
-        self.client = websockets.sync.client.connect(f"ws://127.0.0.1:{clients}/ws?room=r1")
+        self.client = websockets.sync.client.connect(f"wss://127.0.0.1:{clients}/ws?room=r1", ssl=tls)
         client = self.client.__enter__()
         hello = json.loads(client.recv(PATIENCE))
         assert hello["cmd"] == "hello", hello
         headers = {"Authorization": f"Bearer {KEY}", "Content-Type": "application/json"}
-        get(f"http://127.0.0.1:{api}/v1/push", headers, b'{"to":{"room":"r1"},"data":1}')
+        get(f"https://127.0.0.1:{api}/v1/push", headers, b'{"to":{"room":"r1"},"data":1}', tls)
         assert json.loads(client.recv(PATIENCE))["cmd"] == "push"
         return self
 
@@ -103,8 +110,20 @@ class Cluster:
         for flag, value in flags.items():
             value = f"127.0.0.1:{value}" if isinstance(value, int) else value
             words += (f"--{flag.replace('_', '-')}", value)
-        with open(os.path.join(self.folder.name, f"{role}.log"), "w") as log:
-            self.processes.append(subprocess.Popen([BINARY, role, *words], stdout=log, stderr=log))
+        self.spawn(role, [BINARY, role, *words])
+
+    def spawn(self, name, command):
+        with open(os.path.join(self.folder.name, f"{name}.log"), "w") as log:
+            self.processes.append(subprocess.Popen(command, stdout=log, stderr=log, cwd=self.folder.name))
+
+    def certificate(self):
+        cert, key = os.path.join(self.folder.name, "tls.crt"), os.path.join(self.folder.name, "tls.key")
+        subprocess.run(
+            ["openssl", *"req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 90 -subj /CN=test".split(),
+             "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", cert],
+            check=True, capture_output=True,
+        )
+        return cert, key
 
     def __exit__(self, *_):
         self.client.__exit__(None, None, None)

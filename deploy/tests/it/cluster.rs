@@ -1,7 +1,9 @@
 //! A cluster of real processes for a test: `cluster().logics(2).gateways(3).start()`.
 
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -32,7 +34,7 @@ pub(crate) struct Plan {
     logic_flags: Vec<String>,
 }
 
-/// A cluster of one logic node and one gateway, a window of 200 ms.
+/// A cluster of one logic node and one gateway, a window of 200 ms. Several logic nodes share a Redis.
 pub(crate) fn cluster() -> Plan {
     Plan {
         logics: 1,
@@ -60,6 +62,38 @@ pub(crate) struct Node {
 pub(crate) struct Cluster {
     pub(crate) logics: Vec<Node>,
     pub(crate) gateways: Vec<Node>,
+    /// What several logic nodes share.
+    _redis: Option<Redis>,
+}
+
+/// A Redis that keeps nothing on a disk. Dropped, it is killed.
+struct Redis {
+    process: Child,
+    port: u16,
+}
+
+impl Redis {
+    fn start() -> Self {
+        let port = free_port();
+        let mut command = Command::new("redis-server");
+        command.args(["--bind", "127.0.0.1", "--save", "", "--port"]).arg(port.to_string());
+        let process = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        let redis = Self { process: process.expect("redis-server is installed (deploy/test does)"), port };
+        let until = Instant::now() + Duration::from_secs(20);
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            assert!(Instant::now() < until, "redis-server does not listen");
+            std::thread::yield_now();
+        }
+        redis
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
 }
 
 /// A port that nobody had a moment ago. Below those that the kernel gives to who asks for none, and from another place
@@ -126,8 +160,12 @@ impl Plan {
             Node { process: None, args, main, ops, link: address() }
         };
         let mut logics: Vec<Node> = (0..self.logics).map(|_| node("logic")).collect();
+        let redis = (self.logics > 1).then(Redis::start);
         for logic in &mut logics {
             logic.args.extend(self.logic_flags.iter().cloned());
+            if let Some(Redis { port, .. }) = &redis {
+                logic.args.extend(["--engine".to_owned(), format!("redis://127.0.0.1:{port}")]);
+            }
         }
         let mut gateways: Vec<Node> = (0..self.gateways).map(|_| node("gateway")).collect();
         for (number, gateway) in gateways.iter_mut().enumerate() {
@@ -149,7 +187,7 @@ impl Plan {
                 }
             }
         }
-        let mut cluster = Cluster { logics, gateways };
+        let mut cluster = Cluster { logics, gateways, _redis: redis };
         for node in cluster.gateways.iter_mut().chain(&mut cluster.logics) {
             node.start();
         }

@@ -5,6 +5,7 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use crate::cluster::cluster;
+use crate::process::Running;
 
 /// Sends bytes, then one more every half second until the peer has had enough; what it answered and when.
 fn dribble(address: &str, start: &str, drip: &[u8]) -> (String, Duration) {
@@ -29,6 +30,17 @@ fn dribble(address: &str, start: &str, drip: &[u8]) -> (String, Duration) {
         assert!(began.elapsed() < Duration::from_secs(30), "it waits for ever for {start:?}");
     }
     (String::from_utf8_lossy(&answer).into_owned(), began.elapsed())
+}
+
+#[test]
+fn a_second_logic_node_with_an_engine_of_its_own_is_refused_and_says_what_to_do() {
+    let cluster = cluster().start();
+    let any = "127.0.0.1:0";
+    let link = &cluster.gateways[0].link;
+    let mut second =
+        Running::start(&["logic", "--insecure", "--listen", any, "--ops", any, "--gateway", link]);
+    second.line("uses another store");
+    assert_eq!(cluster.states(0), ["linked"], "the first goes on");
 }
 
 #[test]
