@@ -61,7 +61,7 @@ fn usage_errors_are_2_and_say_what_was_meant() {
         (&["gateway", "--insecure", "--max-connections", "0"], "0 is not in 1.."),
         (&["gateway", "--insecure", "--listen", "7200"], "address:port"),
         (&["logic", "--insecure", "--gateway", "gw"], "host:port"),
-        (&["logic", "--insecure", "--data-dir", "/tmp"], "unexpected argument"),
+        (&["logic", "--insecure", "--data-dri", "/tmp"], "--data-dir"),
         (&["dev", "--gateways", "0"], "1..=64"),
         (&["gateway", "--insecure", "--trusted-proxy", "10.0.0.1/8"], "10.0.0.0/8"),
         (&["gateway", "--insecure", "--bytes-per-client", "1KiB"], "from 7KiB"),
