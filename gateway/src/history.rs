@@ -4,6 +4,8 @@
 //! history has come ([`track`]); what is missing is asked for ([`fetch`]) and offered as if it had come ([`repair`]); and a
 //! client that was away gets what it missed, each item once and in order, before what is live ([`resume`]).
 
+#[cfg(test)]
+mod crowd;
 mod fetch;
 mod order;
 pub(crate) mod repair;

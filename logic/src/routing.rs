@@ -262,6 +262,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+
         #[test]
         fn the_table_agrees_with_a_naive_model(steps in prop::collection::vec(step(), 0..60)) {
             run(&steps);

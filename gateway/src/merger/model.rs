@@ -137,6 +137,8 @@ fn lane() -> impl Strategy<Value = (u64, bool)> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
     #[test]
     fn nothing_is_lost_doubled_or_reordered(
         mode in mode(),

@@ -121,6 +121,8 @@ fn entries_go_after_five_minutes_or_when_there_are_too_many() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
     #[test]
     fn the_sum_holds_once_everybody_has_settled_or_is_lost(
         shares in prop::collection::vec((0..50_u64, 0..50_u64, any::<bool>()), 1..6)

@@ -116,6 +116,8 @@ fn run(steps: &[Step]) {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
     #[test]
     fn readers_miss_nothing_or_are_told(steps in prop::collection::vec(step(), 0..80)) {
         run(&steps);

@@ -41,7 +41,8 @@ async fn a_failover_that_lost_nothing_resets_nobody() {
     let first = node.push("r", "1").await;
     node.push("r", "2").await;
     let offset = |said: &str| {
-        said.split("master_repl_offset:").nth(1).map(|rest| rest.lines().next().unwrap().to_owned())
+        let rest = said.split("master_repl_offset:").nth(1)?;
+        rest.lines().next()?.trim().parse::<u64>().ok()
     };
     let reached = offset(&primary.ask(&["INFO", "replication"]).await);
     replica.until(&["INFO", "replication"], |said| offset(said) >= reached).await;
