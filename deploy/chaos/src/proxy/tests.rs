@@ -1,3 +1,5 @@
+//! Each fault of the proxy, on real sockets: what it holds, loses, cuts and slows.
+
 use std::net::Ipv4Addr;
 
 use common::shutdown::Shutdown;
