@@ -7,7 +7,6 @@
 
 mod api;
 mod counters;
-#[allow(dead_code, reason = "used with the next commit")]
 mod engine;
 mod fleet;
 #[doc(hidden)]

@@ -120,11 +120,6 @@ impl Redis {
         }
     }
 
-    /// Which Redis it is.
-    pub(crate) fn settings(&self) -> &RedisSettings {
-        &self.settings
-    }
-
     /// The number of this run among those of its node's name, which counts up; 0: none yet.
     pub(crate) fn fence(&self) -> u64 {
         *self.token.borrow()

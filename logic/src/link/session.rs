@@ -26,6 +26,7 @@ use super::greet::{Duplex, Greeted, say, stream_lost};
 use super::outbox::Outbox;
 use super::{Link, OPEN_TIME_MAX, Trouble};
 use crate::counters;
+use crate::engine::Engine;
 use crate::roster::{Ends, Unwanted};
 use crate::routing::LinkId;
 
@@ -184,7 +185,11 @@ impl Link {
                     }
                     taken = Some(routes.serial);
                 }
-                Some(control_up::Body::Stats(stats)) => self.view.holds(stats),
+                Some(control_up::Body::Stats(stats)) => {
+                    // What reached a gateway was stored, whatever the store says later.
+                    self.shared.publisher.histories.engine().witness(&stats.marks);
+                    self.view.holds(stats);
+                }
                 Some(control_up::Body::Answer(answer)) => up.ends.desk.answer(answer),
                 Some(control_up::Body::Fetch(fetch)) => {
                     if fetches.len() < FETCHES_MAX {
