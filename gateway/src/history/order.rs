@@ -145,8 +145,11 @@ pub(super) struct Order {
     since: u64,
     /// The last place that was given out.
     pub(super) passed: Option<Position>,
-    /// The lives that were heard of, in that order: what is still on its way of one is not for who was told a later.
+    /// The lives that were heard of, in the order in which they followed each other: what is still on its way of one is
+    /// not for who was told a later.
     lives: Vec<u64>,
+    /// Since when the last of them is known.
+    heard_at: Option<Instant>,
     /// By life and offset.
     waiting: BTreeMap<(u64, u64), Waits>,
     bytes: usize,
@@ -173,6 +176,7 @@ impl Order {
             since: 0,
             passed: None,
             lives: Vec::new(),
+            heard_at: None,
             waiting: BTreeMap::new(),
             bytes: 0,
             bytes_all,
@@ -195,21 +199,34 @@ impl Order {
     }
 
     /// A member is told the place where everything stands: this one, unless one is known.
-    pub(super) fn begin(&mut self, head: Position) -> Position {
+    pub(super) fn begin(&mut self, head: Position, now: Instant) -> Position {
         if let Some(taken) = self.taken {
             return taken;
         }
-        self.hears_of(head.epoch);
+        self.hears_of(head.epoch, now);
         (self.taken, self.since) = (Some(head), head.offset);
         head
     }
 
-    pub(super) fn hears_of(&mut self, life: u64) {
-        if !self.lives.contains(&life) {
-            if self.lives.len() == LIVES_MAX {
-                self.lives.remove(0);
-            }
-            self.lives.push(life);
+    /// This is the present life: an answer says so that is news, or nothing was known.
+    pub(super) fn hears_of(&mut self, life: u64, now: Instant) {
+        if self.lives.last() == Some(&life) {
+            return;
+        }
+        self.lives.retain(|known| *known != life);
+        if self.lives.len() == LIVES_MAX {
+            self.lives.remove(0);
+        }
+        self.lives.push(life);
+        self.heard_at = Some(now);
+    }
+
+    /// Whether an answer of this life, to a question of this moment, is news; else since when there is younger: answers
+    /// overtake each other, and one that was asked for before may tell of a life that was over when the other began.
+    pub(super) fn is_news(&self, life: u64, asked: Instant) -> Result<(), Instant> {
+        match self.heard_at.filter(|heard| *heard >= asked && self.lives.last() != Some(&life)) {
+            Some(heard) => Err(heard),
+            None => Ok(()),
         }
     }
 
@@ -230,7 +247,7 @@ impl Order {
         self.serial += 1;
         let at = coming.at;
         // Nobody was told a place yet: it begins here, and whoever is told one is told this or a later one.
-        let taken = self.begin(Position { offset: at.offset.saturating_sub(1), ..at });
+        let taken = self.begin(Position { offset: at.offset.saturating_sub(1), ..at }, now);
         if at.epoch != taken.epoch {
             return if self.is_over(at.epoch) { Fate::Past(coming.part()) } else { self.wait(coming, now) };
         }

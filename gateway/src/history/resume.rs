@@ -227,17 +227,20 @@ async fn begin(
     let track = parts.tracks.of(&group);
     match track.place() {
         Some(at) => Ok(at),
-        None => Ok(track.begin(parts.fetches.get(&group, None, Wanted::default()).await?.head)),
+        None => {
+            let head = parts.fetches.get(&group, None, Wanted::default()).await?.head;
+            Ok(track.begin(head, Instant::now()))
+        }
     }
 }
 
 /// The same for one that is held, and gets nothing that is not behind it.
 async fn begin_held(parts: &Arc<Parts>, held: &mut Held) -> Result<Position, Away> {
-    if let Some(at) = held.begin(None) {
+    if let Some(at) = held.begin(None, Instant::now()) {
         return Ok(at);
     }
     let head = parts.fetches.get(&held.track.group, None, Wanted::default()).await?.head;
-    let at = held.begin(Some(head)).ok_or(Away)?;
+    let at = held.begin(Some(head), Instant::now()).ok_or(Away)?;
     // What was said meanwhile of where it stands is looked at now.
     parts.repairs.hears(&held.track, Some(head));
     Ok(at)
@@ -278,11 +281,11 @@ async fn bring(
 ) -> Result<(bool, Position), Away> {
     let group = held.track.group.clone();
     let (mut at, mut recovered, mut rounds) = (from, true, 0);
-    // Here it is another life than what it was brought is of, and since when that is known.
-    let mut other: Option<(u64, Instant)> = None;
+    // An answer that was asked for before is too old.
+    let mut after = None;
     while rounds < ROUNDS_MAX {
         has_room(connection).await?;
-        let wanted = Wanted { reaches: held.track.reached(), after: other.map(|(_, since)| since) };
+        let wanted = Wanted { reaches: held.track.reached(), after };
         let part = parts.fetches.get(&group, Some(at), wanted).await?;
         if part.continues {
             write(parts, connection, &group, &part);
@@ -295,17 +298,14 @@ async fn bring(
             at = part.head;
             connection.send_control(frame::reset(owner(&group), at));
         }
-        let sure_of = other.filter(|(_, since)| part.asked > *since).map(|(life, _)| life);
-        match held.settle(at, sure_of) {
+        match held.settle(at, part.asked, Instant::now()) {
             Settled::Done => {
                 // If it is another life than the one here, the others are to hear of it.
                 parts.repairs.hears(&held.track, Some(at));
                 return Ok((recovered, at));
             }
-            Settled::Behind => other = None,
-            Settled::OtherLife(life) => {
-                other = other.filter(|(known, _)| *known == life).or_else(|| Some((life, Instant::now())));
-            }
+            Settled::Behind => {}
+            Settled::Stale(since) => after = Some(since),
         }
         rounds += 1;
     }

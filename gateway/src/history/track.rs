@@ -66,8 +66,8 @@ pub(crate) enum Settled {
     Done,
     /// Sweeps have gone further than what it was brought.
     Behind,
-    /// Here it is another life of the history, this one: older or newer, who asks from now on will know.
-    OtherLife(u64),
+    /// It is of another life than was heard of since it was asked for; who asks after this moment will know.
+    Stale(Instant),
 }
 
 impl State {
@@ -156,8 +156,8 @@ impl Track {
 
     /// The place that a member is told which comes without one: where everything stands here, or where logic says that
     /// the history stands if nothing is known here.
-    pub(crate) fn begin(&self, head: Position) -> Position {
-        self.state.lock().order.begin(head)
+    pub(crate) fn begin(&self, head: Position, now: Instant) -> Position {
+        self.state.lock().order.begin(head, now)
     }
 
     /// Holds a connection back, before it becomes a member.
@@ -231,16 +231,16 @@ pub(crate) struct Held {
 }
 
 impl Held {
-    /// The member was brought everything up to a place. Lets it go if sweeps have not gone further. `sure_of`: the place
-    /// was asked for after it was known that it is this life here.
-    pub(crate) fn settle(&mut self, at: Position, sure_of: Option<u64>) -> Settled {
+    /// The member was brought everything up to a place, the last of it by an answer to a question of this moment. Lets
+    /// it go if sweeps have not gone further.
+    pub(crate) fn settle(&mut self, at: Position, asked: Instant, now: Instant) -> Settled {
         let mut state = self.track.state.lock();
-        let taken = state.order.begin(at);
+        if let Err(since) = state.order.is_news(at.epoch, asked) {
+            return Settled::Stale(since);
+        }
+        let taken = state.order.begin(at, now);
         if taken.epoch != at.epoch {
-            if sure_of != Some(taken.epoch) {
-                return Settled::OtherLife(taken.epoch);
-            }
-            state.order.hears_of(at.epoch);
+            state.order.hears_of(at.epoch, now);
         } else if at.offset < state.reached(taken) {
             return Settled::Behind;
         }
@@ -252,11 +252,11 @@ impl Held {
 
     /// Lets a member go that comes without a place, and says the one that it begins at; `None`: it is not known, unless
     /// logic says where the history stands.
-    pub(crate) fn begin(&mut self, head: Option<Position>) -> Option<Position> {
+    pub(crate) fn begin(&mut self, head: Option<Position>, now: Instant) -> Option<Position> {
         let mut state = self.track.state.lock();
         let at = match head {
             None => state.order.place()?,
-            Some(head) => state.order.begin(head),
+            Some(head) => state.order.begin(head, now),
         };
         state.let_go(self.local, at);
         self.track.count(&state);

@@ -22,6 +22,11 @@ impl Order {
         self.is_asking = false;
         self.retry = None;
         let mut answered = Answered::default();
+        if self.is_news(part.head.epoch, part.asked).is_err() {
+            // It is asked again, at once.
+            self.doubt(now, None);
+            return answered;
+        }
         let is_older = |doubt: &Doubt| doubt.serial <= asked.serial;
         self.doubts.iter_mut().for_each(|doubt| _ = doubt.take_if(|doubt| is_older(doubt)));
         // It came before the question, and the answer knows nothing of it: what it stood in is no more.
@@ -39,7 +44,7 @@ impl Order {
             self.goes_on(part, make, &mut answered);
         } else if head.epoch != asked.at.epoch || self.taken == Some(asked.at) {
             // Else what was missing has come meanwhile, and what is still missing is asked for from there.
-            self.begins_anew(head, &mut answered.outs);
+            self.begins_anew(head, now, &mut answered.outs);
         }
         self.pass_next(&mut answered.outs);
         if self.taken.is_some_and(|taken| taken.offset < head.offset) {
@@ -76,11 +81,11 @@ impl Order {
     }
 
     /// Members are told where the history is now: there, or right before the first item of it that has come.
-    fn begins_anew(&mut self, head: Position, outs: &mut Vec<Out>) {
+    fn begins_anew(&mut self, head: Position, now: Instant, outs: &mut Vec<Out>) {
         let first = self.waiting.range((head.epoch, 0)..=(head.epoch, u64::MAX)).next();
         let before = first.map_or(u64::MAX, |((_, offset), _)| offset.saturating_sub(1));
         let at = Position { offset: head.offset.min(before), ..head };
-        self.hears_of(at.epoch);
+        self.hears_of(at.epoch, now);
         (self.taken, self.since, self.passed) = (Some(at), at.offset, Some(at));
         outs.push(Out::Reset(at));
     }

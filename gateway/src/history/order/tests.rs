@@ -139,3 +139,25 @@ fn a_head_is_looked_into_after_a_grace_unless_what_is_missing_has_come() {
     order.hears(Some(Position { epoch: 6, offset: 0 }), now + 250 * MS);
     assert_eq!(order.wakes(), Some(now + 250 * MS), "another life has none");
 }
+
+#[test]
+fn an_answer_that_was_overtaken_by_a_later_life_is_asked_for_again() {
+    let ((mut order, _), now) = (order(), Instant::now());
+    take(&mut order, 1, 1, now);
+    let life = |epoch| Position { epoch, offset: 0 };
+    let says = |epoch, asked| Part { head: life(epoch), continues: false, asked, ..part(0, 0, &[]) };
+    order.hears(Some(life(6)), now);
+    let called = order.wakes().expect("another life is looked into");
+    let Asks::Now(asked) = order.asks(called, now + MS) else { panic!("it is time") };
+    // While the question is on its way, the history begins anew once more, and a member that resumes is told first.
+    assert_eq!(order.is_news(7, now + 2 * MS), Ok(()));
+    order.hears_of(7, now + 3 * MS);
+    let answered = order.answered(asked, &says(6, now + MS), |_, _| item(1), now + 4 * MS);
+    assert!(answered.outs.is_empty(), "nobody goes back to a life that is over");
+    assert_eq!(order.place(), Some(Position { epoch: 5, offset: 1 }));
+    let again = order.wakes().expect("it is asked again, at once");
+    let Asks::Now(asked) = order.asks(again, now + 5 * MS) else { panic!("it is time") };
+    let answered = order.answered(asked, &says(7, now + 5 * MS), |_, _| item(1), now + 6 * MS);
+    assert!(matches!(answered.outs[..], [Out::Reset(at)] if at == life(7)), "{:?}", answered.outs);
+    assert_eq!(order.wakes(), None);
+}

@@ -42,9 +42,7 @@ struct Here {
     held: Option<Held>,
     /// Where it goes on from, if it was here before.
     from: Option<Position>,
-    /// The life here that is another than what it was brought is of, and whether the answer was asked for since.
-    other: Option<u64>,
-    answer: Option<(Part, Option<u64>)>,
+    answer: Option<Part>,
 }
 
 /// A client over all its connections: what it knows, and what it is checked by.
@@ -179,7 +177,7 @@ impl Cluster {
 
     fn answer_track(&mut self, is_answered: bool) {
         if let Some((_, asked, answer)) = self.questions.iter_mut().find(|(.., answer)| answer.is_none()) {
-            *answer = Some(is_answered.then(|| self.store.read(Some(asked.at), 4)));
+            *answer = Some(is_answered.then(|| self.store.read(Some(asked.at), 4, self.clock)));
         }
     }
 
@@ -236,9 +234,9 @@ impl Cluster {
             held = Some(self.tracks.of(group).hold(connection.local));
         });
         let known = &mut self.clients[client];
-        let mut here = Here { registration, held, from: known.at, other: None, answer: None };
+        let mut here = Here { registration, held, from: known.at, answer: None };
         if known.at.is_none() {
-            known.at = here.held.as_mut().and_then(|held| held.begin(None));
+            known.at = here.held.as_mut().and_then(|held| held.begin(None, self.clock));
             here.held.take_if(|_| known.at.is_some());
         }
         known.here = Some(here);
@@ -247,17 +245,17 @@ impl Cluster {
     fn answer(&mut self, client: usize) {
         let Some(here) = &mut self.clients[client].here else { return };
         if here.held.is_some() && here.answer.is_none() {
-            here.answer = Some((self.store.read(here.from, 4), here.other));
+            here.answer = Some(self.store.read(here.from, 4, self.clock));
         }
     }
 
     fn take(&mut self, client: usize) {
         let Some(here) = &mut self.clients[client].here else { return };
         let Some(held) = &mut here.held else { return };
-        let Some((part, sure_of)) = here.answer.take() else { return };
+        let Some(part) = here.answer.take() else { return };
         let track = held.track.clone();
         if here.from.is_none() {
-            self.clients[client].at = held.begin(Some(part.head));
+            self.clients[client].at = held.begin(Some(part.head), self.clock);
             here.held = None;
             let wakes = track.hears(Some(part.head), self.clock);
             return self.call(&track, wakes);
@@ -277,14 +275,13 @@ impl Cluster {
         if part.continues && part.last < part.head.offset {
             return;
         }
-        match held.settle(at, sure_of) {
+        match held.settle(at, part.asked, self.clock) {
             Settled::Done => {
                 here.held = None;
                 let wakes = track.hears(Some(at), self.clock);
                 self.call(&track, wakes);
             }
-            Settled::Behind => here.other = None,
-            Settled::OtherLife(life) => here.other = Some(life),
+            Settled::Behind | Settled::Stale(_) => {}
         }
     }
 
@@ -351,6 +348,8 @@ impl Cluster {
 fn run(steps: Vec<Step>) {
     let mut cluster = Cluster::new();
     for step in steps {
+        // No two things happen at once.
+        cluster.clock += Duration::from_nanos(1);
         match step {
             Step::Push(on, is_sent) => cluster.push(on, is_sent),
             Step::Deliver(link, place) => cluster.deliver(link, place),

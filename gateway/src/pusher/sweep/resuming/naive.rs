@@ -47,7 +47,7 @@ impl Store {
     }
 
     /// What logic answers, with at most so many items.
-    pub(super) fn read(&self, since: Option<Position>, most: u64) -> Part {
+    pub(super) fn read(&self, since: Option<Position>, most: u64, now: Instant) -> Part {
         let head = self.head;
         let since = since.unwrap_or_default();
         let continues =
@@ -56,7 +56,7 @@ impl Store {
         let offsets = if continues { since.offset + 1..last + 1 } else { 0..0 };
         let sent = offsets.filter(|offset| !self.unsent.contains(&(head.epoch, *offset)));
         let items = sent.map(|offset| KeptItem { offset, body: BODY, ..KeptItem::default() }).collect();
-        Part { head, continues, last, items, asked: Instant::now(), frame: Default::default() }
+        Part { head, continues, last, items, asked: now, frame: Default::default() }
     }
 }
 
