@@ -382,6 +382,7 @@ fn run(steps: Vec<Step>) {
 fn clients_that_come_and_go_see_every_item_once_or_are_told_and_all_get_there() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let _guard = runtime.enter();
-    let cases = ProptestConfig { cases: 3_000, ..ProptestConfig::default() };
+    let default = ProptestConfig::default();
+    let cases = ProptestConfig { cases: default.cases.max(3_000), ..default };
     proptest!(cases, |(steps in prop::collection::vec(step(), 0..150))| run(steps));
 }
