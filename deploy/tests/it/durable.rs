@@ -116,11 +116,15 @@ fn a_directory_that_cannot_be_used_is_refused_with_what_to_change() {
     fs::create_dir(&cut).unwrap();
     let whole = fs::read(data.join("histories.redb")).unwrap();
     fs::write(cut.join("histories.redb"), &whole[..whole.len() / 2]).unwrap();
+    let empty = dir.path().join("empty");
+    fs::create_dir(&empty).unwrap();
+    fs::write(empty.join("histories.redb"), "").unwrap();
     let nowhere = std::path::Path::new("/proc/nowhere");
     for (place, words) in [
         (&*file, "is no directory"),
         (&*garbage, "left as it is"),
         (&*cut, "left as it is"),
+        (&*empty, "it is empty; it was left as it is"),
         (nowhere, "--data-dir"),
     ] {
         let (code, _, err) = start(place);

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use common::link::message::Mark;
 use parking_lot::Mutex;
-use redb::{Database, DatabaseError};
+use redb::{Builder, Database, DatabaseError, StorageError};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
@@ -159,12 +159,31 @@ fn open_file(file: &PathBuf) -> Result<Database, DatabaseError> {
     builder.set_cache_size(CACHE_BYTES);
     // Everything is read at the start anyway; what somebody else has changed is found, not trusted.
     builder.set_check_integrity_on_open(true);
-    let mut database = builder.create(file)?;
+    let mut database = match fs::metadata(file) {
+        Ok(found) if found.len() == 0 => return Err(StorageError::Corrupted("it is empty".to_owned()).into()),
+        Err(error) if error.kind() == ErrorKind::NotFound => create_file(&builder, file)?,
+        _ => builder.open(file)?,
+    };
     let bytes = fs::metadata(file)?.len();
     if bytes > COMPACT_BYTES && used(&database).is_some_and(|used| used < bytes / 4) {
         let smaller = database.compact();
         tracing::info!(bytes, done = smaller.is_ok(), "most of the file of histories was unused");
     }
+    Ok(database)
+}
+
+/// A new file has its name once there is something in it: an empty one of that name has lost what was in it.
+fn create_file(builder: &Builder, file: &Path) -> Result<Database, DatabaseError> {
+    let new = file.with_extension("redb.new");
+    let database = match builder.create(&new) {
+        Err(DatabaseError::Storage(_)) => {
+            // Whoever began it did not come to its end.
+            fs::remove_file(&new)?;
+            builder.create(&new)?
+        }
+        created => created?,
+    };
+    fs::rename(&new, file)?;
     Ok(database)
 }
 
