@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, header};
+use http::{Request, StatusCode, header};
 use http_body_util::Full;
 
 use crate::failure::Failure;
@@ -53,7 +53,9 @@ impl Api {
         if status.is_success() {
             return Ok(answer);
         }
-        Err(Failure::failed(format!("{what}: {}", web::problem_in_words(status, &answer))))
+        let keyless = status == StatusCode::UNAUTHORIZED && self.key()?.is_none();
+        let hint = if keyless { " (--api-key-file FILE, or TIDEGATE_API_KEY)" } else { "" };
+        Err(Failure::failed(format!("{what}: {}{hint}", web::problem_in_words(status, &answer))))
     }
 
     /// The first key of the file, or that of the environment.

@@ -145,7 +145,8 @@ fn refused(refusal: Refusal) -> Problem {
             Problem::unavailable("overloaded", detail, 1)
         }
         Refusal::HistoryFull => {
-            let detail = "the histories take as much memory as they may (--history-memory); nothing was sent or stored";
+            let detail = "the histories take as much memory as they may (--history-memory, maxmemory of Redis); \
+                          nothing was sent or stored";
             Problem::unavailable("history_full", detail, 1)
         }
         Refusal::EngineAway(why) => away(&format!(

@@ -21,9 +21,13 @@ impl EngineCounters {
     pub(crate) fn new(metrics: &Metrics) -> Self {
         // 0.1 ms to 1.6 s: calls end after a second.
         let seconds = Histogram::new(exponential_buckets(0.0001, 2.0, 15));
+        let failures: Family<Label, Counter> =
+            metrics.register("engine_failures", "Calls of the store that failed, by reason");
+        // Shown from the start: what appears with the first failure has no rate yet when it is looked for.
+        failures.get_or_create_owned(&[("reason", "connection".to_owned())]);
         Self {
             calls: metrics.register("engine_calls", "Calls of the store, by what they were for"),
-            failures: metrics.register("engine_failures", "Calls of the store that failed, by reason"),
+            failures,
             seconds: metrics.register_as("engine_seconds", "How long appends and reads took", seconds),
         }
     }
