@@ -23,6 +23,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import time
 
 ROOT = os.path.normpath(os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../.."))
 BINARY = os.path.abspath(os.environ.get("TIDEGATE_BIN", os.path.join(ROOT, "target/release/tidegate")))
@@ -32,7 +33,7 @@ MARK = re.compile(r"<!-- test: ([a-z-]+)((?: [a-z]+)*) -->")
 PICTURE = "text"
 
 # Stands in for a program that does not end: starts it beside, and ends itself once that is ready. A node is ready once it
-# says so and, where its other half is there already, once they are linked.
+# says so and, where its other half is there already, once its ops port says so too.
 STAND_IN = r"""#!/usr/bin/env bash
 name=$(basename "$0")
 real=(@BUILT@/"$name")
@@ -54,10 +55,12 @@ case "$role" in
   *) exec "${real[@]}" "$@" ;;
 esac
 for word; do case "$word" in --help | -h | --count | --version) exec "${real[@]}" "$@" ;; esac; done
+ops=''
 case "$role" in
-  gateway) [ -e "$RUNNING/logic.1.log" ] && said='"a link is up"' ;;
-  logic) [ -e "$RUNNING/gateway.1.log" ] && said='"linked"' ;;
+  gateway) [ -e "$RUNNING/logic.1.log" ] && ops=127.0.0.1:7209 ;;
+  logic) [ -e "$RUNNING/gateway.1.log" ] && ops=127.0.0.1:7109 ;;
 esac
+[[ -n "$ops" && " $* " =~ ' --ops '([^ ]+) ]] && ops=${BASH_REMATCH[1]}
 number=1
 while [ -e "$RUNNING/$out.$number.log" ]; do number=$((number + 1)); done
 log=$RUNNING/$out.$number
@@ -66,8 +69,9 @@ log=$RUNNING/$out.$number
 if [ "$role" = tail ]; then "${real[@]}" "$@" >"$log.items" 2>"$log.log" </dev/null &
 else "${real[@]}" "$@" >"$log.log" 2>&1 </dev/null & fi
 pid=$!
+echo $pid >"$log.pid"
 for _ in $(seq @PATIENCE@); do
-  grep -qE "$said" "$log.log" && exit 0
+  grep -qE "$said" "$log.log" && { [ -z "$ops" ] || curl -fs "http://$ops/readyz" >/dev/null; } && exit 0
   kill -0 $pid 2>/dev/null || { wait $pid; code=$?; cat "$log.log" >&2; exit $code; }
   sleep 0.05
 done
@@ -228,6 +232,9 @@ class Session:
                     os.killpg(process.pid, signal.SIGKILL)
                 except ProcessLookupError:
                     pass
+                end = time.monotonic() + 10
+                while taken_ports() and time.monotonic() < end:
+                    time.sleep(0.05)
         return code, out, err + ("" if code == 0 else self.beside())
 
     def beside(self):
