@@ -180,9 +180,10 @@ impl Args {
     }
 
     async fn call(&self, method: Method, path: &str) -> Result<Value, Failure> {
+        let what = format!("{method} {path}");
         let request = Request::builder().method(method).uri(path).body(Full::<Bytes>::default());
         let request = request.map_err(|error| Failure::usage(format!("{path}: {error}")))?;
-        let answer = self.api.call("the call", request, ANSWER_TIME_MAX).await?;
+        let answer = self.api.call(&what, request, ANSWER_TIME_MAX).await?;
         serde_json::from_slice(&answer).map_err(|error| Failure::failed(format!("no JSON came: {error}")))
     }
 }
