@@ -49,6 +49,8 @@ pub(crate) enum Command {
         #[command(flatten)]
         run: Run,
     },
+    /// Every node is replaced, one after the other, under load: nothing lost, and nobody moved twice
+    Rolling(Rolling),
     /// Reads the logs of an earlier run
     Check {
         /// Their folder
@@ -102,6 +104,47 @@ pub(crate) struct Run {
     #[arg(long, default_value = "100ms")]
     pub(crate) window: String,
     /// Where the logs go; kept [default: a folder of the system's for such, kept if something is found]
+    #[arg(long)]
+    pub(crate) dir: Option<PathBuf>,
+    /// The program tidegate [default: beside this one]
+    #[arg(long)]
+    pub(crate) program: Option<PathBuf>,
+    /// The report as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Flags of a rolling restart.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Rolling {
+    /// Logic nodes, over a Redis of the run's own (AOF)
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(2..=20))]
+    pub(crate) logic: u32,
+    /// Gateways
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(2..=20))]
+    pub(crate) gateways: u32,
+    /// Clients, each in two rooms with a history
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(20..=1_000_000))]
+    pub(crate) clients: u32,
+    /// Pushes a second to these rooms, of which there are a tenth as many as clients
+    #[arg(long, default_value_t = 500.0)]
+    pub(crate) rate: f64,
+    /// Over how long each gateway spreads its good-byes
+    #[arg(long, default_value = "15s", value_parser = humantime::parse_duration)]
+    pub(crate) drain: Duration,
+    /// The gateways' window
+    #[arg(long, default_value = "100ms")]
+    pub(crate) window: String,
+    /// An older release of the program: the cluster starts with it, and each node is replaced by one of the current
+    #[arg(long, value_name = "PROGRAM")]
+    pub(crate) previous: Option<PathBuf>,
+    /// And then back to the older release, node by node
+    #[arg(long, requires = "previous")]
+    pub(crate) back: bool,
+    /// What rooms and ways of clients are drawn from [default: another each time]
+    #[arg(long)]
+    pub(crate) seed: Option<u64>,
+    /// Where the nodes' logs go; kept [default: a folder of the system's for such, kept if something is found]
     #[arg(long)]
     pub(crate) dir: Option<PathBuf>,
     /// The program tidegate [default: beside this one]

@@ -9,7 +9,8 @@
 //! | 20+L.G | proxy between logic node L and gateway G |
 //! | 4.L | proxy between logic node L and Redis |
 //!
-//! R is the first of 254 that no other run on this machine has.
+//! R is the first of 254 that no other run on this machine has. Where nothing is done to links there are no proxies:
+//! a client then costs us one descriptor and not three.
 
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -59,6 +60,10 @@ pub(crate) struct Shape {
     pub(crate) gateways: u32,
     pub(crate) engine: Engine,
     pub(crate) window: String,
+    /// How long a node may take to go when it is asked.
+    pub(crate) drain: String,
+    /// Without proxies.
+    pub(crate) is_direct: bool,
     pub(crate) program: PathBuf,
 }
 
@@ -79,8 +84,10 @@ pub(crate) struct Cluster {
     pub(crate) apis: Vec<Caller>,
     /// Of each logic node's operator's port.
     pub(crate) ops: Vec<Caller>,
+    /// Of each gateway's.
+    pub(crate) gateway_ops: Vec<Caller>,
     pub(crate) redis_address: String,
-    /// Where clients connect: the proxies.
+    /// Where clients connect: the proxies, if there are any.
     pub(crate) doors: Vec<SocketAddr>,
     /// Nobody else takes our addresses while we hold this.
     _place: TcpListener,
@@ -124,20 +131,8 @@ impl Cluster {
         std::fs::create_dir_all(&nodes).map_err(say)?;
         let rules = folder.join("rules.toml");
         std::fs::write(&rules, RULES).map_err(say)?;
-        let bind = |at, to| Proxy::bind(at, to, tasks);
-        let proxied = |why: std::io::Error| format!("a proxy cannot listen: {why}");
-        let (mut client_links, mut gateway_links, mut redis_links) = (Vec::new(), Vec::new(), Vec::new());
-        for g in 0..shape.gateways {
-            client_links.push(bind(net.at(10, g, 7200), net.at(2, g, 7200)).await.map_err(proxied)?);
-        }
-        for l in 0..shape.logics {
-            let mut links = Vec::new();
-            for g in 0..shape.gateways {
-                links.push(bind(net.at(20 + l, g, 7201), net.at(2, g, 7201)).await.map_err(proxied)?);
-            }
-            gateway_links.push(links);
-            redis_links.push(bind(net.at(4, l, 6379), net.at(3, 0, 6379)).await.map_err(proxied)?);
-        }
+        let proxies =
+            if shape.is_direct { Proxies::default() } else { Proxies::bind(net, shape, tasks).await? };
         let recipes = Recipes { net, shape, folder, rules: &rules };
         let node = |recipe| Mutex::new(Node::new(recipe, &nodes));
         let caller = |at: SocketAddr| Caller::new(at, tasks);
@@ -145,13 +140,14 @@ impl Cluster {
             logics: (0..shape.logics).map(|l| node(recipes.logic(l))).collect(),
             gateways: (0..shape.gateways).map(|g| node(recipes.gateway(g))).collect(),
             redis: recipes.redis().map(node),
-            client_links,
-            gateway_links,
-            redis_links,
+            client_links: proxies.clients,
+            gateway_links: proxies.gateways,
+            redis_links: proxies.redis,
             apis: (0..shape.logics).map(|l| caller(net.at(1, l, 7100))).collect(),
             ops: (0..shape.logics).map(|l| caller(net.at(1, l, 7109))).collect(),
+            gateway_ops: (0..shape.gateways).map(|g| caller(net.at(2, g, 7209))).collect(),
             redis_address: net.at(3, 0, 6379).to_string(),
-            doors: (0..shape.gateways).map(|g| net.at(10, g, 7200)).collect(),
+            doors: (0..shape.gateways).map(|g| recipes.door(g)).collect(),
             _place: place,
         };
         for node in cluster.redis.iter().chain(&cluster.gateways).chain(&cluster.logics) {
@@ -196,6 +192,34 @@ impl Cluster {
     }
 }
 
+/// What stands in each link.
+#[derive(Default)]
+struct Proxies {
+    clients: Vec<Proxy>,
+    gateways: Vec<Vec<Proxy>>,
+    redis: Vec<Proxy>,
+}
+
+impl Proxies {
+    async fn bind(net: Net, shape: &Shape, tasks: &Tasks) -> Result<Self, String> {
+        let bind = |at, to| Proxy::bind(at, to, tasks);
+        let failed = |why: std::io::Error| format!("a proxy cannot listen: {why}");
+        let mut proxies = Self::default();
+        for g in 0..shape.gateways {
+            proxies.clients.push(bind(net.at(10, g, 7200), net.at(2, g, 7200)).await.map_err(failed)?);
+        }
+        for l in 0..shape.logics {
+            let mut links = Vec::new();
+            for g in 0..shape.gateways {
+                links.push(bind(net.at(20 + l, g, 7201), net.at(2, g, 7201)).await.map_err(failed)?);
+            }
+            proxies.gateways.push(links);
+            proxies.redis.push(bind(net.at(4, l, 6379), net.at(3, 0, 6379)).await.map_err(failed)?);
+        }
+        Ok(proxies)
+    }
+}
+
 /// What each process is started with.
 struct Recipes<'a> {
     net: Net,
@@ -205,9 +229,25 @@ struct Recipes<'a> {
 }
 
 impl Recipes<'_> {
+    /// Where clients find a gateway.
+    fn door(&self, g: u32) -> SocketAddr {
+        self.net.at(if self.shape.is_direct { 2 } else { 10 }, g, 7200)
+    }
+
+    /// Where a logic node finds one.
+    fn link(&self, l: u32, g: u32) -> SocketAddr {
+        self.net.at(if self.shape.is_direct { 2 } else { 20 + l }, g, 7201)
+    }
+
+    /// Where it finds Redis.
+    fn store(&self, l: u32) -> SocketAddr {
+        if self.shape.is_direct { self.net.at(3, 0, 6379) } else { self.net.at(4, l, 6379) }
+    }
+
     fn tidegate(&self, name: String, args: Vec<String>) -> Recipe {
+        let drain = &self.shape.drain;
         let common =
-            ["--insecure", "--drain", "0s", "--log-format", "json", "--end-with-stdin", "--name", &name];
+            ["--insecure", "--drain", drain, "--log-format", "json", "--end-with-stdin", "--name", &name];
         let args = args.into_iter().chain(common.map(str::to_owned)).collect();
         Recipe { name, program: self.shape.program.clone(), args, redis: None }
     }
@@ -234,7 +274,7 @@ impl Recipes<'_> {
         let rules = self.rules.display().to_string();
         let mut args = words(&["logic", "--listen", &listen, "--ops", &ops, "--config", &rules]);
         for g in 0..self.shape.gateways {
-            args.extend(["--gateway".to_owned(), self.net.at(20 + l, g, 7201).to_string()]);
+            args.extend(["--gateway".to_owned(), self.link(l, g).to_string()]);
         }
         match &self.shape.engine {
             Engine::Embedded => {}
@@ -243,7 +283,7 @@ impl Recipes<'_> {
                 args.extend(["--data-dir".to_owned(), folder]);
             }
             Engine::RedisAof | Engine::RedisRdb => {
-                args.extend(["--engine".to_owned(), format!("redis://{}", self.net.at(4, l, 6379))]);
+                args.extend(["--engine".to_owned(), format!("redis://{}", self.store(l))]);
             }
             Engine::Url(url) => args.extend(["--engine".to_owned(), url.clone()]),
         }

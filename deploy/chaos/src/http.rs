@@ -8,6 +8,7 @@ use bytes::Bytes;
 use common::tasks::Tasks;
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper::header::RETRY_AFTER;
 use hyper::{Method, Request};
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
@@ -36,6 +37,8 @@ struct Inner {
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) body: Bytes,
+    /// When to come again, if it says so (RFC 9110 §10.2.3, in seconds).
+    pub(crate) retry_after: Option<Duration>,
 }
 
 impl Answer {
@@ -103,12 +106,14 @@ impl Caller {
         let lost = |why: hyper::Error| NoAnswer::Lost(why.to_string());
         let response = sender.send_request(request).await.map_err(lost)?;
         let status = response.status().as_u16();
+        let told = response.headers().get(RETRY_AFTER).and_then(|secs| secs.to_str().ok()?.parse().ok());
+        let retry_after = told.map(Duration::from_secs);
         let body = response.into_body().collect().await.map_err(lost)?.to_bytes();
         let mut idle = self.0.idle.lock();
         if idle.len() < IDLE_MAX {
             idle.push(sender);
         }
-        Ok(Answer { status, body })
+        Ok(Answer { status, body, retry_after })
     }
 
     /// A connection that takes a request now: one that is kept, or a new one.

@@ -16,19 +16,23 @@ mod producer;
 mod proxy;
 mod resp;
 mod rig;
+mod rolling;
 mod schedule;
 mod wire;
 mod world;
 
+use std::fmt::Display;
 use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
 use common::shutdown::Signals;
+use serde::Serialize;
 
 use args::{Cli, Command};
 use check::report::Report;
+use modes::Outcome;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -49,33 +53,52 @@ fn main() -> ExitCode {
 }
 
 async fn run(cli: Cli) -> Result<ExitCode, String> {
-    let (report, outcome, is_json) = match cli.command.unwrap_or(Command::Run(cli.run)) {
-        Command::Check { folder, json } => (check::check(&folder)?, None, json),
-        command => {
-            let json = modes::run_of(&command).is_some_and(|run| run.json);
-            let outcome = Box::pin(modes::run(command)).await?;
-            (check::check(&outcome.folder)?, Some(outcome), json)
+    match cli.command.unwrap_or(Command::Run(cli.run)) {
+        Command::Check { folder, json } => Ok(conclude(&Verdict::on(&check::check(&folder)?, json)?, None)),
+        Command::Rolling(flags) => {
+            let (report, outcome) = Box::pin(rolling::run(&flags)).await?;
+            Ok(conclude(&Verdict { ok: report.ok, text: text(&report, flags.json)? }, Some(&outcome)))
         }
-    };
-    if is_json {
-        say(&serde_json::to_string_pretty(&report).map_err(|why| why.to_string())?);
-    } else {
-        say(&report.to_string());
+        command => {
+            let is_json = modes::run_of(&command).is_some_and(|run| run.json);
+            let outcome = Box::pin(modes::run(command)).await?;
+            Ok(conclude(&Verdict::on(&check::check(&outcome.folder)?, is_json)?, Some(&outcome)))
+        }
     }
+}
+
+/// How a run ended, and the words for it.
+struct Verdict {
+    ok: bool,
+    text: String,
+}
+
+impl Verdict {
+    fn on(report: &Report, is_json: bool) -> Result<Self, String> {
+        Ok(Self { ok: report.ok, text: text(report, is_json)? })
+    }
+}
+
+fn text(report: &(impl Serialize + Display), is_json: bool) -> Result<String, String> {
+    if is_json {
+        serde_json::to_string_pretty(report).map_err(|why| why.to_string())
+    } else {
+        Ok(report.to_string())
+    }
+}
+
+/// Says it, and keeps the logs if they are wanted.
+fn conclude(verdict: &Verdict, outcome: Option<&Outcome>) -> ExitCode {
+    say(&verdict.text);
     if let Some(outcome) = outcome {
-        let is_kept = outcome.is_kept || !report.ok;
-        if is_kept {
+        if outcome.is_kept || !verdict.ok {
             note(&format!("logs: {}", outcome.folder.display()));
         } else {
             // What stays behind is in the system's folder for what may go.
             _ = std::fs::remove_dir_all(&outcome.folder);
         }
     }
-    Ok(verdict(&report))
-}
-
-fn verdict(report: &Report) -> ExitCode {
-    if report.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if verdict.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// For whoever reads the outcome.

@@ -3,7 +3,7 @@
 mod redis_down;
 mod rollback;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until, timeout};
@@ -49,7 +49,7 @@ pub(crate) fn run_of(command: &Command) -> Option<&Run> {
         Command::Keys { run, .. } | Command::Rollback { run, .. } | Command::RedisDown { run, .. } => {
             Some(run)
         }
-        Command::Check { .. } => None,
+        Command::Check { .. } | Command::Rolling(_) => None,
     }
 }
 
@@ -76,7 +76,7 @@ pub(crate) async fn run(command: Command) -> Result<Outcome, String> {
         }
         Command::Rollback { trials, run } => rollback::run(&run, trials).await,
         Command::RedisDown { how, run } => redis_down::run(&run, &how).await,
-        Command::Check { .. } => Err("nothing to run".to_owned()),
+        Command::Check { .. } | Command::Rolling(_) => Err("nothing to run".to_owned()),
     }
 }
 
@@ -123,13 +123,7 @@ fn setup(run: &Run, name: &str, default_engine: &str) -> Result<Setup, String> {
     }
     // A memory is gone with its process, and what is not written with its.
     let keeps = if matches!(engine, Engine::Embedded | Engine::RedisRdb) { Keeps::Less } else { Keeps::All };
-    let program = match &run.program {
-        Some(program) => program.clone(),
-        None => std::env::current_exe().map_err(|why| why.to_string())?.with_file_name("tidegate"),
-    };
-    if !program.exists() {
-        return Err(format!("there is no {}: build it, or name another with --program", program.display()));
-    }
+    let program = program(run.program.as_deref())?;
     let gateways = run.gateways.unwrap_or(3);
     let clients = run.clients.unwrap_or(300);
     if !(1..=100).contains(&logics) || !(1..=100).contains(&gateways) || !(1..=5000).contains(&clients) {
@@ -152,9 +146,22 @@ fn setup(run: &Run, name: &str, default_engine: &str) -> Result<Setup, String> {
         .dir
         .clone()
         .unwrap_or_else(|| new_folder(&std::env::temp_dir().join("tidegate-chaos"), name, seed));
-    let shape = Shape { logics, gateways, engine, window: run.window.clone(), program };
+    let (window, drain) = (run.window.clone(), "0s".to_owned());
+    let shape = Shape { logics, gateways, engine, window, drain, is_direct: false, program };
     note(&format!("seed {seed} (--seed {seed} repeats it); {}", beneath()));
     Ok(Setup { world, shape, folder, copies: 1, stays: Some(STAYS) })
+}
+
+/// The program tidegate: the one that is named, or the one beside ours.
+pub(crate) fn program(named: Option<&Path>) -> Result<PathBuf, String> {
+    let program = match named {
+        Some(named) => named.to_owned(),
+        None => std::env::current_exe().map_err(|why| why.to_string())?.with_file_name("tidegate"),
+    };
+    if !program.exists() {
+        return Err(format!("there is no {}: build it, or name another with --program", program.display()));
+    }
+    Ok(program)
 }
 
 /// Pushes and faults by a schedule, then quiet.

@@ -1,4 +1,4 @@
-//! One process of the cluster: started, killed, paused, woken, started again. Dropped, it is killed.
+//! One process of the cluster: started, killed, asked to go, paused, woken, started again. Dropped, it is killed.
 
 use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
@@ -104,11 +104,33 @@ impl Node {
 
     /// Stops it where it is, or lets it go on.
     pub(crate) async fn pause(&self, is_paused: bool) {
+        self.signal(if is_paused { "STOP" } else { "CONT" }).await;
+    }
+
+    /// Asks it to go (SIGTERM), and waits until it is gone; killed if it is not within `most`.
+    ///
+    /// # Errors
+    /// That it was not there, or how else than well it ended.
+    pub(crate) async fn terminate(&mut self, most: Duration) -> Result<(), String> {
+        self.signal("TERM").await;
+        let Some(mut child) = self.child.take() else {
+            return Err(format!("{} is not there", self.recipe.name));
+        };
+        // Waiting closes the input of a process, and ours end with theirs.
+        let _input = child.stdin.take();
+        match tokio::time::timeout(most, child.wait()).await {
+            Ok(Ok(status)) if status.success() => Ok(()),
+            Ok(Ok(status)) => Err(format!("{} ended with {status}: {}", self.recipe.name, self.said())),
+            Ok(Err(why)) => Err(format!("{}: {why}", self.recipe.name)),
+            Err(_) => Err(format!("{} was not gone within {most:?}: {}", self.recipe.name, self.said())),
+        }
+    }
+
+    async fn signal(&self, name: &str) {
         // It was not waited for yet, so the number is still its own.
         if let Some(pid) = self.child.as_ref().and_then(Child::id) {
-            let signal = if is_paused { "STOP" } else { "CONT" };
             // A builtin of every shell.
-            _ = Command::new("sh").args(["-c", &format!("kill -{signal} {pid}")]).status().await;
+            _ = Command::new("sh").args(["-c", &format!("kill -{name} {pid}")]).status().await;
         }
     }
 
