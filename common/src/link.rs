@@ -8,6 +8,8 @@
 pub mod announce;
 pub mod ask;
 pub mod codec;
+#[cfg(test)]
+mod golden;
 pub mod history;
 pub mod message;
 pub mod secret;

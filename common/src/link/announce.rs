@@ -1,7 +1,8 @@
 //! How a gateway makes itself known: a lease at a logic node, renewed until the gateway goes.
 //!
 //! `POST http://logic:7100/v1/link/announce` with the link secret, if there is one, as
-//! `Authorization: Bearer SECRET`. The body is an [`Announcement`] in JSON, the answer a [`Lease`].
+//! `Authorization: Bearer SECRET`. The body is an [`Announcement`] in JSON, the answer a [`Lease`]. As on the link, members
+//! are only ever added, and a reader passes over what it does not know: the other may be of a later release.
 
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ pub const LEASE: Duration = Duration::from_secs(10);
 
 /// A gateway says where logic may open a link to it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct Announcement {
     /// The gateway's name, unique in the cluster.
     pub name: String,
@@ -32,7 +33,7 @@ pub struct Announcement {
 
 /// The answer: how long the announcement holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct Lease {
     /// Milliseconds from now.
     pub lease_ms: u64,

@@ -1,8 +1,11 @@
 //! Strangers on the link port: each is refused with a reason, and the links that are up do not notice.
 
 use bytes::Bytes;
+use common::link::ask::Scope;
+use common::link::ask::answer::Body as Said;
+use common::link::ask::ask::Body as Asked;
 use common::link::codec::{Inbound, Outbound};
-use common::link::message::{ControlUp, control_up};
+use common::link::message::{ControlUp, Delivery, control_up};
 use common::link::secret::Secret;
 use common::link::{CONTROL_PATH, DATA_PATH, VERSION, stream};
 use gateway::Settings;
@@ -45,6 +48,22 @@ async fn another_version_is_refused_with_a_reason() {
     };
     let reason = tokio::time::timeout(PATIENCE, refused).await.unwrap();
     assert!(reason.contains("version 2"), "{reason}");
+}
+
+#[tokio::test]
+async fn what_a_later_release_says_is_passed_over() {
+    let gateway = start(Settings { window: std::time::Duration::ZERO, ..settings() }).await;
+    let mut logic = link(gateway.ingress).await;
+    let mut client = connect(gateway.clients, "room=r").await;
+    logic.later().await;
+    // To whom a later release may push: nobody here, and it is told so.
+    let nobody = logic.push(Delivery { to: 99, ..to_room("r") }, "0").await;
+    assert_eq!(logic.fate(nobody).await.matched, 0);
+    logic.push(to_room("r"), "1").await;
+    assert_eq!(client.items().await, [1]);
+    // Behind it on the control stream.
+    assert!(matches!(logic.ask(Asked::Count(Scope::all(None))).await, Said::Count(1)));
+    assert_eq!(gateway.status("/links").await, 1);
 }
 
 #[tokio::test]

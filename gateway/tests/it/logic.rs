@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use common::link::ask::{Answer, Ask, answer, ask};
-use common::link::codec::{Inbound, Outbound};
+use common::link::codec::{self, Inbound, Outbound};
 use common::link::history::{Fetch, Fetched, Head, Heads, KeptItem};
 use common::link::message::{
     ControlDown, ControlUp, Delivery, Down, LogicHello, Mark, Position, Receipts, Route, RoutesTaken, To, Up,
@@ -24,6 +24,13 @@ use tokio::task::JoinHandle;
 
 use crate::clients::PATIENCE;
 
+/// A message of a kind that this release does not know.
+#[derive(Clone, PartialEq, prost::Message)]
+struct Later {
+    #[prost(string, tag = "99")]
+    body: String,
+}
+
 pub(crate) struct Logic {
     data: SendStream<Bytes>,
     up: mpsc::Receiver<Receipts>,
@@ -31,7 +38,8 @@ pub(crate) struct Logic {
     asks: mpsc::Sender<Ask>,
     answers: mpsc::Receiver<Answer>,
     fetches: mpsc::Receiver<Fetch>,
-    words: mpsc::Sender<control_down::Body>,
+    /// Messages for the control stream, encoded.
+    words: mpsc::Sender<Bytes>,
     /// The marks that the gateway said last.
     pub(crate) marks: watch::Receiver<Vec<Mark>>,
     /// Why the gateway ended the link.
@@ -162,7 +170,7 @@ async fn converse(
     mut receive: RecvStream,
     heard: Heard,
     mut asks: mpsc::Receiver<Ask>,
-    mut words: mpsc::Receiver<control_down::Body>,
+    mut words: mpsc::Receiver<Bytes>,
 ) {
     let mut inbound = Inbound::default();
     let mut beat = tokio::time::interval(Duration::from_secs(1));
@@ -172,7 +180,11 @@ async fn converse(
             Some(ask) = asks.recv() => {
                 say(&mut send, &ControlDown { body: Some(control_down::Body::Ask(ask)) }).await;
             }
-            Some(body) = words.recv() => say(&mut send, &ControlDown { body: Some(body) }).await,
+            Some(word) = words.recv() => {
+                let mut outbound = Outbound::default();
+                outbound.put_encoded(&word);
+                stream::send(&mut send, outbound.take().unwrap()).await.unwrap();
+            }
             _ = beat.tick() => {
                 let alive = common::link::message::Alive { beat: 1 };
                 say(&mut send, &ControlDown { body: Some(control_down::Body::Alive(alive)) }).await;
@@ -265,7 +277,20 @@ impl Logic {
             last: items.last().map_or(since.offset, |(offset, _)| *offset),
             items: items.iter().map(item).collect(),
         };
-        self.words.send(control_down::Body::Fetched(fetched)).await.unwrap();
+        self.tell(control_down::Body::Fetched(fetched)).await;
+    }
+
+    async fn tell(&self, body: control_down::Body) {
+        self.words.send(codec::encoded(&ControlDown { body: Some(body) })).await.unwrap();
+    }
+
+    /// Says on both streams what only a later release understands: messages of another kind.
+    pub(crate) async fn later(&mut self) {
+        let later = codec::encoded(&Later { body: "said".into() });
+        self.words.send(later.clone()).await.unwrap();
+        let mut outbound = Outbound::default();
+        outbound.put_encoded(&later);
+        stream::send(&mut self.data, outbound.take().unwrap()).await.unwrap();
     }
 
     /// Says where the history of a room stands; `None`: that it does not know of any.
@@ -276,14 +301,14 @@ impl Logic {
             at: Some(Position { epoch, offset }),
         });
         let heads = Heads { heads: heads.collect(), missed: head.is_none() };
-        self.words.send(control_down::Body::Heads(heads)).await.unwrap();
+        self.tell(control_down::Body::Heads(heads)).await;
     }
 
     /// Answers that what came behind the place that was asked for is not there any more.
     pub(crate) async fn forgotten(&mut self, asked: &Fetch, head: (u64, u64)) {
         let head = Position { epoch: head.0, offset: head.1 };
         let fetched = Fetched { id: asked.id, head: Some(head), last: head.offset, ..Fetched::default() };
-        self.words.send(control_down::Body::Fetched(fetched)).await.unwrap();
+        self.tell(control_down::Body::Fetched(fetched)).await;
     }
 
     /// Asks without waiting; the id of the question.

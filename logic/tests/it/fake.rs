@@ -70,9 +70,18 @@ pub(crate) enum Order {
     Say(Receipts),
     Routes(Routes),
     Fetch(Fetch),
+    /// On both streams, messages of a kind that this release does not know.
+    Unknown,
     /// Its signs of life say that it drains.
     Drain,
     HangUp,
+}
+
+/// What a later release may say: a message of another kind.
+#[derive(Clone, PartialEq, prost::Message)]
+struct Later {
+    #[prost(string, tag = "99")]
+    body: String,
 }
 
 pub(crate) struct Fake {
@@ -286,6 +295,10 @@ async fn talk(
                 Order::Say(receipts) => say_receipts(&mut data.0, receipts).await?,
                 Order::Routes(routes) => say_control(&mut control.0, control_up::Body::Routes(routes)).await?,
                 Order::Fetch(fetch) => say_control(&mut control.0, control_up::Body::Fetch(fetch)).await?,
+                Order::Unknown => {
+                    say(&mut control.0, &Later { body: "said".into() }).await?;
+                    say(&mut data.0, &Later { body: "said".into() }).await?;
+                }
                 Order::Drain => draining = true,
                 Order::HangUp => return None,
             },

@@ -33,6 +33,15 @@ async fn an_announced_gateway_is_linked_until_it_leaves() {
 }
 
 #[tokio::test]
+async fn a_gateway_of_a_later_release_may_say_more_of_itself() {
+    let mut gateway = Fake::start(Manner::default()).await;
+    let logic = logic(&[]).await;
+    let said = format!(r#"{{"name":"gw","ingress":"{}","zone":{{"name":"b"}}}}"#, gateway.address);
+    assert_eq!(logic.post(PATH, "", &said).await.status, 200);
+    gateway.linked().await;
+}
+
+#[tokio::test]
 async fn a_gateway_that_said_that_it_goes_is_never_missed() {
     for says_leaving in [true, false] {
         let mut gateway = Fake::start(Manner { holds: Some(Vec::new()), ..Manner::default() }).await;

@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use common::link::message::{Receipts, Taken};
+use common::link::message::{Delivery, Receipts, Taken};
 use common::link::secret::Secret;
 use logic::Settings;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -89,6 +89,23 @@ async fn who_refuses_is_shown_with_the_reason_and_named_in_answers() {
         let ready = rig::get(logic.ops, "/readyz").await;
         assert!(ready.status == 503 && ready.body.contains("no gateway linked"), "{ready:?}");
     }
+}
+
+#[tokio::test]
+async fn what_a_later_release_says_is_passed_over() {
+    let mut gateway = Fake::start(Manner::default()).await;
+    let logic = logic(&[&gateway.address]).await;
+    gateway.linked().await;
+    gateway.order(Order::Unknown).await;
+    // The receipt and what is asked of the gateway come behind it, on the same streams.
+    let serial = |delivery: Delivery| delivery.serial;
+    assert_eq!(logic.push(ALL).await.status, 202);
+    assert_eq!(serial(gateway.delivery().await), 1);
+    gateway.order(Order::Unknown).await;
+    gateway.order(Order::Drain).await;
+    logic.until("/v1/gateways", |list| list[0]["draining"].as_bool().filter(|draining| *draining)).await;
+    assert_eq!(logic.gateway_is("linked").await["reason"], Value::Null);
+    assert_eq!(logic.push(ALL).await.status, 202);
 }
 
 #[tokio::test]
