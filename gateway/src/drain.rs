@@ -6,9 +6,10 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use common::client::CloseCode;
+use tokio::time::Instant;
 
 use crate::bucket::BUCKETS;
 use crate::connection::Connection;
@@ -71,15 +72,20 @@ pub(crate) async fn run(parts: &Arc<Parts>) -> usize {
 fn schedule(parts: &Parts) -> VecDeque<(Arc<Connection>, Duration)> {
     let clients = here(parts);
     let drain = parts.settings.drain;
-    let share = drain.div_f64(clients.len().max(1) as f64);
-    let timed = clients.into_iter().enumerate().map(|(place, connection)| {
-        let at = share.mul_f64(place as f64);
+    let turns = turns(clients.len(), drain);
+    let timed = clients.into_iter().zip(turns).map(|(connection, at)| {
         if !drain.is_zero() {
             connection.send_control(frame::reconnect(at));
         }
         (connection, at)
     });
     timed.collect()
+}
+
+/// When each of so many is told, the first at once, the last a share before the end.
+fn turns(clients: usize, drain: Duration) -> impl Iterator<Item = Duration> {
+    let share = drain.div_f64(clients.max(1) as f64);
+    (0..clients).map(move |place| share.mul_f64(place as f64))
 }
 
 fn here(parts: &Parts) -> Vec<Arc<Connection>> {
@@ -94,3 +100,6 @@ fn say_good_bye(parts: &Parts, connection: &Arc<Connection>) {
         connection.close(CloseCode::Leaving, "this gateway is leaving; reconnect");
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,6 +8,7 @@ mod cli;
 mod cluster;
 mod dev;
 mod discovery;
+mod doors;
 mod durable;
 mod history;
 mod ledger;
