@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::descriptors;
@@ -31,6 +31,17 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
         TcpListener::from_std(socket.into())
     };
     bound().map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")))
+}
+
+/// A listener that somebody else has opened, as [`bind`] would have made it, but for its backlog, which is theirs to
+/// say. Whoever holds it too (a supervisor) keeps it open: nothing but our own descriptor ends with us.
+///
+/// # Errors
+/// What the operating system answered.
+pub fn adopt(listener: std::net::TcpListener) -> io::Result<TcpListener> {
+    SockRef::from(&listener).set_tcp_nodelay(true)?;
+    listener.set_nonblocking(true)?;
+    TcpListener::from_std(listener)
 }
 
 /// What a listener answered.

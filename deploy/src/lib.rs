@@ -7,6 +7,7 @@ mod failure;
 pub mod fuzz;
 mod nodes;
 mod output;
+mod sockets;
 mod supervisor;
 mod web;
 

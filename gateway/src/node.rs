@@ -94,10 +94,18 @@ impl Node {
     ///
     /// # Errors
     /// Which address cannot be listened on, and why.
+    pub async fn bind(settings: Settings) -> io::Result<Self> {
+        Self::bind_with(settings, None).await
+    }
+
+    /// Binds the ports; that of the clients only if nobody has opened it for us already.
+    ///
+    /// # Errors
+    /// Which address cannot be listened on, and why.
     // Async, though nothing waits: sockets must be bound inside the runtime that will use them.
     #[allow(clippy::unused_async)]
-    pub async fn bind(settings: Settings) -> io::Result<Self> {
-        let clients = listening::bind(settings.listen)?;
+    pub async fn bind_with(settings: Settings, passed: Option<std::net::TcpListener>) -> io::Result<Self> {
+        let clients = passed.map_or_else(|| listening::bind(settings.listen), listening::adopt)?;
         let (asked, usable) =
             (settings.send_buffer_bytes, set_send_buffer(&clients, settings.send_buffer_bytes)?);
         if usable < asked {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
+use common::accept;
 use common::http1::{self, Port};
 use common::ids::Instance;
 use common::metrics::Metrics;
@@ -67,13 +68,21 @@ impl Node {
     /// # Errors
     /// What the operating system answered, with the address; or what is wrong with the settings or the directory of data.
     pub async fn bind(settings: Settings) -> io::Result<Self> {
+        Self::bind_with(settings, None).await
+    }
+
+    /// Binds the ports; that of the API only if nobody has opened it for us already.
+    ///
+    /// # Errors
+    /// As of [`Node::bind`].
+    pub async fn bind_with(settings: Settings, passed: Option<std::net::TcpListener>) -> io::Result<Self> {
         for address in settings.gateways.iter().chain(&settings.gateway_dns) {
             fleet::check(address).map_err(|bad| io::Error::new(io::ErrorKind::InvalidInput, bad))?;
         }
         let metrics = Metrics::new("logic");
         let histories = Histories::new(settings.history.clone(), Any::open(&settings, &metrics)?);
-        let api = common::accept::bind(settings.listen)?;
-        let ops = common::accept::bind(settings.ops)?;
+        let api = passed.map_or_else(|| accept::bind(settings.listen), accept::adopt)?;
+        let ops = accept::bind(settings.ops)?;
         let (api_addr, ops_addr) = (api.local_addr()?, ops.local_addr()?);
         Ok(Self { settings, metrics, histories, api, ops, api_addr, ops_addr })
     }

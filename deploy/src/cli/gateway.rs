@@ -13,6 +13,7 @@ use super::node::{self, Common};
 use super::tls::{self, Plaintext};
 use super::values;
 use crate::failure::Failure;
+use crate::sockets::{self, Passed};
 use crate::{nodes, output};
 
 const EXAMPLES: &str = "Examples:
@@ -203,7 +204,7 @@ impl Args {
     fn warn_plaintext(&self, settings: &::gateway::Settings) {
         let has_tls = (settings.tls.is_some(), settings.link_tls.is_some());
         let flags = "--tls-cert and --tls-key, unless a proxy before it speaks TLS";
-        let ports = Plaintext::default().port("clients", self.listen, has_tls.0, flags).port(
+        let ports = Plaintext::default().port("clients", settings.listen, has_tls.0, flags).port(
             "links",
             self.ingress,
             has_tls.1,
@@ -232,6 +233,8 @@ impl Args {
     pub(crate) fn run(&self) -> Result<(), Failure> {
         let mut settings = self.settings()?;
         self.common.start_logging()?;
+        let passed = sockets::take("a gateway", "clients", settings.listen)?;
+        settings.listen = passed.address;
         self.common.watch_stdin()?;
         if self.insecure {
             self.warn_insecure(&settings);
@@ -250,15 +253,16 @@ impl Args {
             let asked = settings.max_connections;
             tracing::warn!(asked, fit, "--max-connections is more than the descriptors allow");
         }
-        nodes::on_runtime(Box::pin(serve(settings, descriptors.limit)))
+        nodes::on_runtime(Box::pin(serve(settings, passed, descriptors.limit)))
     }
 }
 
-async fn serve(settings: ::gateway::Settings, descriptors: u64) -> Result<(), Failure> {
+async fn serve(settings: ::gateway::Settings, passed: Passed, descriptors: u64) -> Result<(), Failure> {
     let signals = nodes::signals()?;
     let flags = [("--listen", settings.listen), ("--ingress", settings.ingress), ("--ops", settings.ops)];
     let connections = settings.max_connections;
-    let bound = ::gateway::Node::bind(settings).await.map_err(|error| nodes::not_bound(&error, &flags))?;
+    let bound = ::gateway::Node::bind_with(settings, passed.listener).await;
+    let bound = bound.map_err(|error| nodes::not_bound(&error, &flags))?;
     let text = format!(
         "gateway {}\n  clients      {}://{}/ws\n  link         {}\n  ops          http://{}/statusz\n  \
          descriptors  {descriptors}: up to {connections} clients",

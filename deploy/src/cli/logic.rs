@@ -14,6 +14,7 @@ use super::node::{self, Common};
 use super::tls::{self, Plaintext};
 use super::{engine, history, values};
 use crate::failure::Failure;
+use crate::sockets::{self, Passed};
 use crate::{nodes, output};
 
 const EXAMPLES: &str = "Examples:
@@ -173,8 +174,10 @@ impl Args {
     /// # Errors
     /// Settings that cannot be, a port that cannot be had, a part that failed.
     pub(crate) fn run(&self) -> Result<(), Failure> {
-        let settings = self.settings()?;
+        let mut settings = self.settings()?;
         self.common.start_logging()?;
+        let passed = sockets::take("a logic node", "api", settings.listen)?;
+        settings.listen = passed.address;
         self.common.watch_stdin()?;
         if self.insecure {
             let shows_certificate = settings.link_tls.as_ref().is_some_and(|tls| tls.shows_certificate);
@@ -189,22 +192,23 @@ impl Args {
         }
         let flags = "--tls-cert and --tls-key, unless a proxy before it speaks TLS";
         Plaintext::default()
-            .port("the API", self.listen, settings.tls.is_some(), flags)
+            .port("the API", settings.listen, settings.tls.is_some(), flags)
             .engine(&settings.engine)
             .warn();
         let descriptors = nodes::raise_descriptors();
-        nodes::on_runtime(Box::pin(serve(settings, descriptors.limit)))
+        nodes::on_runtime(Box::pin(serve(settings, passed, descriptors.limit)))
     }
 }
 
-async fn serve(settings: ::logic::Settings, descriptors: u64) -> Result<(), Failure> {
+async fn serve(settings: ::logic::Settings, passed: Passed, descriptors: u64) -> Result<(), Failure> {
     let signals = nodes::signals()?;
     let flags = [("--listen", settings.listen), ("--ops", settings.ops)];
     let known = match settings.gateways.len() + settings.gateway_dns.len() {
         0 => "those that announce themselves".to_owned(),
         _ => [settings.gateways.join(", "), settings.gateway_dns.join(", ")].join(" ").trim().to_owned(),
     };
-    let bound = ::logic::Node::bind(settings).await.map_err(|error| nodes::not_bound(&error, &flags))?;
+    let bound = ::logic::Node::bind_with(settings, passed.listener).await;
+    let bound = bound.map_err(|error| nodes::not_bound(&error, &flags))?;
     let text = format!(
         "logic {}\n  API          {}://{}/\n  ops          http://{}/statusz\n  gateways     {known}\n  \
          descriptors  {descriptors}",

@@ -1,6 +1,7 @@
 //! Tests of the whole: the built program, as people and scripts use it.
 #![allow(clippy::unwrap_used, reason = "what fails here fails a test, and says where")]
 
+mod activation;
 mod attacks;
 #[path = "../../../common/tests/support/authority.rs"]
 mod authority;
