@@ -15,6 +15,7 @@ mod history;
 mod layers;
 mod limits;
 mod logic;
+mod man;
 mod manage;
 mod node;
 mod push;
@@ -86,6 +87,9 @@ pub(crate) enum Command {
     Doctor(doctor::Args),
     /// Print a script that completes commands and flags in a shell
     Completions(completions::Args),
+    /// Write pages for man(1), one for each command
+    #[command(hide = true)]
+    Man(man::Args),
 }
 
 impl Command {
@@ -107,6 +111,7 @@ impl Command {
             Self::CheckConfig(args) => args.run(),
             Self::Doctor(args) => args.run(),
             Self::Completions(args) => args.run(),
+            Self::Man(args) => args.run(),
         }
     }
 }

@@ -108,7 +108,7 @@ fn descriptors() -> Vec<Check> {
     };
     let fits = hard.saturating_sub(common::descriptors::RESERVED);
     let advice = format!(
-        "room for {fits} clients a process; more: LimitNOFILE=1100000 in systemd, ulimit -Hn, or more gateway processes"
+        "room for {fits} clients a process; more: LimitNOFILE=1048576 in systemd, ulimit -Hn, or more gateway processes"
     );
     let soft = Check {
         name: "descriptors, soft",
@@ -122,6 +122,9 @@ fn descriptors() -> Vec<Check> {
 
 /// The kernel's settings for very many connections, with the reason for each.
 const PROFILE: &str = include_str!("../../sysctl/90-tidegate.conf");
+
+/// Where the Debian package puts it. There it changes nothing: whose machine it is decides.
+const PACKAGED: &str = "/usr/share/tidegate/90-tidegate.conf";
 
 /// The settings of a profile: names and values. A `-` before a name: it may not be there.
 fn settings(profile: &str) -> impl Iterator<Item = (&str, &str)> {
@@ -145,9 +148,8 @@ fn profile(profile: &str, read: impl Fn(&str) -> Option<String>) -> Check {
     let all = settings(profile).count();
     let advice = || {
         let names = different.join(", ");
-        format!(
-            "copy deploy/sysctl/90-tidegate.conf to /etc/sysctl.d and run sysctl --system; it differs in {names}"
-        )
+        let from = if Path::new(PACKAGED).exists() { PACKAGED } else { "deploy/sysctl/90-tidegate.conf" };
+        format!("copy {from} to /etc/sysctl.d and run sysctl --system; it differs in {names}")
     };
     Check {
         name: "sysctl profile",

@@ -7,6 +7,7 @@ mod attacks;
 mod authority;
 mod cli;
 mod cluster;
+mod debian;
 mod dev;
 mod discovery;
 mod doors;
