@@ -78,7 +78,7 @@ pub trait Handler: Clone + Send + Sync + 'static {
     fn refused_tls(&self, _why: Reason) {}
 
     /// Which proxies in front of the port are believed.
-    fn edge(&self) -> Option<&Edge> {
+    fn edge(&self) -> Option<Arc<Edge>> {
         None
     }
 }

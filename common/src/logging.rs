@@ -2,8 +2,16 @@
 //! for what a command was asked to print.
 
 use std::io::IsTerminal;
+use std::sync::OnceLock;
 
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::reload::Handle;
+
+/// Puts another filter in the place of the one that holds.
+type Change = Box<dyn Fn(EnvFilter) -> Result<(), String> + Send + Sync>;
+
+/// Of the first start, which is the one that holds.
+static CHANGE: OnceLock<Change> = OnceLock::new();
 
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,13 +38,40 @@ pub fn start(filter: &str, format: Format) -> Result<(), String> {
         Format::Json => false,
     };
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    // Only a second start fails, and then the first one holds.
-    let _ = if human {
-        builder.with_target(false).try_init()
+    let (change, started) = if human {
+        let builder = builder.with_target(false).with_filter_reloading();
+        (changing(builder.reload_handle()), builder.try_init())
     } else {
-        builder.json().flatten_event(true).with_current_span(false).with_span_list(false).try_init()
+        let builder = builder.json().flatten_event(true).with_current_span(false).with_span_list(false);
+        let builder = builder.with_filter_reloading();
+        (changing(builder.reload_handle()), builder.try_init())
     };
+    // Only a second start fails, and then the first one holds.
+    if started.is_ok() {
+        let _ = CHANGE.set(change);
+    }
     Ok(())
+}
+
+fn changing<S: 'static>(handle: Handle<EnvFilter, S>) -> Change {
+    Box::new(move |filter| handle.reload(filter).map_err(|error| error.to_string()))
+}
+
+/// Whether a filter can be read.
+///
+/// # Errors
+/// The directive that cannot.
+pub fn check(filter: &str) -> Result<(), String> {
+    directives(filter).map(drop)
+}
+
+/// Logs by another filter from now on. What is logged nowhere costs as little as before.
+///
+/// # Errors
+/// The directive that cannot be read; then nothing changes.
+pub fn change(filter: &str) -> Result<(), String> {
+    let filter = directives(filter)?;
+    CHANGE.get().map_or(Ok(()), |change| change(filter))
 }
 
 /// What is logged. h2 warns of frames that a stranger may send without end, a line for each: of it only errors are, unless

@@ -2,6 +2,7 @@
 
 mod admission;
 mod api;
+mod changes;
 mod check_config;
 mod completions;
 mod config;
@@ -19,6 +20,7 @@ mod man;
 mod manage;
 mod node;
 mod push;
+pub(crate) mod reload;
 mod tail;
 pub(crate) mod tls;
 mod token;

@@ -8,7 +8,9 @@ use common::descriptors::{self, Descriptors};
 use common::shutdown::{Shutdown, Signals};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use crate::cli::reload::Reloader;
 use crate::failure::Failure;
 use crate::supervisor::Supervisor;
 
@@ -55,12 +57,19 @@ pub(crate) fn on_runtime(work: impl Future<Output = Result<(), Failure>>) -> Res
     done
 }
 
+/// The signals that a node hears.
+pub(crate) struct Heard {
+    ends: Signals,
+    hangup: Signal,
+}
+
 /// Takes the signals from now on.
 ///
 /// # Errors
 /// What the operating system answered.
-pub(crate) fn signals() -> Result<Signals, Failure> {
-    Signals::listen().map_err(|error| Failure::failed(format!("cannot take signals: {error}")))
+pub(crate) fn signals() -> Result<Heard, Failure> {
+    let say = |error| Failure::failed(format!("cannot take signals: {error}"));
+    Ok(Heard { ends: Signals::listen().map_err(say)?, hangup: signal(SignalKind::hangup()).map_err(say)? })
 }
 
 /// Raises the limit of descriptors and says what it allows; a refusal is no reason not to start.
@@ -93,14 +102,15 @@ pub(crate) fn not_bound(error: &io::Error, flags: &[(&str, SocketAddr)]) -> Fail
     }
 }
 
-/// Runs all parts until a signal, then drains them wave by wave.
+/// Runs all parts until a signal, then drains them wave by wave. SIGHUP is a reload.
 ///
 /// # Errors
 /// A part that failed (exit code 1), or the second signal (130, 143).
 pub(crate) async fn run(
     waves: Vec<Vec<Part>>,
     ready: impl Future<Output = Result<(), Failure>>,
-    mut signals: Signals,
+    mut signals: Heard,
+    mut reloader: Reloader,
 ) -> Result<(), Failure> {
     let mut drain = Drain { waves: Vec::new(), at: None };
     let mut running = FuturesUnordered::new();
@@ -117,7 +127,7 @@ pub(crate) async fn run(
     loop {
         tokio::select! {
             () = supervisor.live() => {}
-            asked = signals.next() => {
+            asked = signals.ends.next() => {
                 if drain.at.is_some() {
                     let code = u8::try_from(asked.exit_code()).unwrap_or(1);
                     return Err(Failure::Said { code, text: "ended at once, as the second signal asked".into() });
@@ -125,6 +135,14 @@ pub(crate) async fn run(
                 tracing::info!(signal = ?asked, "draining; a second signal ends at once");
                 supervisor.ends();
                 drain.next();
+            }
+            Some(()) = signals.hangup.recv() => {
+                supervisor.reloads();
+                reloader.reload();
+                // Only who was ready is so again.
+                if is_ready && drain.at.is_none() {
+                    supervisor.is_ready();
+                }
             }
             Some((name, ended)) = running.next() => match ended {
                 Err(part) => return Err(Failure::failed(format!("{name}: its part \"{part}\" failed"))),

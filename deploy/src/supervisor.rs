@@ -49,6 +49,11 @@ impl Supervisor {
         self.say("READY=1\nSTATUS=takes work");
     }
 
+    /// They read their configuration; what comes of it is in their log, and [`Supervisor::is_ready`] follows.
+    pub(crate) fn reloads(&self) {
+        self.say("RELOADING=1\nSTATUS=reads its configuration");
+    }
+
     /// They drain.
     pub(crate) fn ends(&self) {
         self.say("STOPPING=1\nSTATUS=draining: a second signal ends at once");

@@ -49,7 +49,7 @@ pub(crate) async fn run(listener: TcpListener, parts: Arc<Parts>) {
 
 /// One connection until it is a session, or has been answered and closed. All handshakes together have one deadline.
 async fn greet(mut stream: TcpStream, peer: SocketAddr, entry: Entry, parts: Arc<Parts>) {
-    let until = Instant::now() + parts.settings.handshake_time_max;
+    let until = Instant::now() + parts.tune.now().handshake_time_max;
     let Some(origin) = origin(&mut stream, peer, &parts).await else { return };
     let Some(entry) = count(entry, origin, &parts) else { return };
     let guest = Guest { origin, until, entry };
@@ -102,7 +102,8 @@ async fn shake<S: AsyncRead + AsyncWrite + Unpin + Into<Transport>>(
 
 /// Who connected: the peer, or whom a trusted proxy names. `None`: it did not do so as it must, or the gateway ends.
 async fn origin(stream: &mut TcpStream, peer: SocketAddr, parts: &Parts) -> Option<SocketAddr> {
-    let named = parts.settings.edge.origin(stream, peer, parts.settings.handshake_time_max);
+    let tune = parts.tune.keep();
+    let named = tune.edge.origin(stream, peer, tune.handshake_time_max);
     match parts.shutdown.or_stopped(named).await? {
         Ok(origin) => Some(origin),
         Err(error) => {
@@ -117,7 +118,7 @@ async fn origin(stream: &mut TcpStream, peer: SocketAddr, parts: &Parts) -> Opti
 /// is looked at then.
 fn count(entry: Entry, origin: SocketAddr, parts: &Parts) -> Option<Entry> {
     match entry {
-        Entry::Place(mut place) if !parts.settings.edge.trusts(origin.ip()) => {
+        Entry::Place(mut place) if !parts.tune.now().edge.trusts(origin.ip()) => {
             let counted = place.count_for(origin.ip()).map(|()| place);
             parts.door.entry(counted, &parts.counters)
         }

@@ -249,7 +249,8 @@ impl Connection {
     /// Puts frames into the outbox; `written` bytes of the first are already with the kernel.
     fn queue(self: &Arc<Self>, outbox: &mut Outbox, pieces: &[&Piece], mut written: usize) {
         let fresh = outbox.queue.is_none();
-        let most = self.shared.outbox_bytes_max;
+        let tune = self.shared.tune.now();
+        let most = tune.outbox_bytes_max;
         let queue = outbox.queue.get_or_insert_with(Box::<Queue>::default);
         let (mut full, mut reply_lost) = (false, false);
         for piece in pieces {
@@ -273,7 +274,7 @@ impl Connection {
             written = 0;
         }
         let greeting = queue.greeting;
-        if reply_lost || (full && self.shared.slow == Slow::Close) {
+        if reply_lost || (full && tune.slow == Slow::Close) {
             self.shared.counters.closed.slow.inc();
             self.close_locked(outbox, CloseCode::SlowConsumer, "too slow: the outbox is full");
         }

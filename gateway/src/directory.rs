@@ -13,11 +13,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize};
 
+use common::live::Live;
 use common::names::{Kind, order};
 use hashbrown::{DefaultHashBuilder, HashTable};
 use parking_lot::RwLock;
 
 use crate::routes::Routes;
+use crate::tune::Tune;
 
 /// Bits of a name's order that choose its shard: so shards follow each other in the order in which names are listed.
 const SHARD_BITS: u32 = 10;
@@ -101,24 +103,24 @@ pub(crate) struct Directory {
     shards: Box<[Shard]>,
     hasher: DefaultHashBuilder,
     sizes: [AtomicUsize; Kind::ALL.len()],
-    rooms_max: usize,
+    tune: Arc<Live<Tune>>,
     routes: Arc<Routes>,
 }
 
 impl Directory {
-    /// A directory without a bound.
+    /// A directory with the bound that is there by default.
     #[cfg(test)]
     pub(crate) fn new(routes: Arc<Routes>) -> Self {
-        Self::bounded(routes, usize::MAX)
+        Self::bounded(routes, Tune::live(&crate::Settings::default()))
     }
 
-    /// A directory of so many rooms at the most.
-    pub(crate) fn bounded(routes: Arc<Routes>, rooms_max: usize) -> Self {
+    /// A directory of as many rooms as there may be.
+    pub(crate) fn bounded(routes: Arc<Routes>, tune: Arc<Live<Tune>>) -> Self {
         Self {
             shards: (0..SHARDS).map(|_| Shard::default()).collect(),
             hasher: DefaultHashBuilder::default(),
             sizes: Default::default(),
-            rooms_max,
+            tune,
             routes,
         }
     }
@@ -148,7 +150,7 @@ impl Directory {
             group.buckets.fetch_or(1 << bucket, AcqRel);
             return Some(group.clone());
         }
-        let most = if kind == Kind::Room { self.rooms_max } else { usize::MAX };
+        let most = if kind == Kind::Room { self.tune.now().limits.rooms } else { usize::MAX };
         let one_more = |size| (size < most).then_some(size + 1);
         self.sizes[kind as usize].fetch_update(Relaxed, Relaxed, one_more).ok()?;
         let group = Arc::new(Group {

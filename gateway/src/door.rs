@@ -10,13 +10,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use common::limits::addresses::{Addresses, Key, TooMuch};
-use common::limits::rate::{self, Rate, Spent};
+use common::limits::rate::{self, Spent};
+use common::live::Live;
 use common::problem::Problem;
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::counters::Counters;
-use crate::limits::{Limit, Limits};
+use crate::limits::Limit;
+use crate::tune::Tune;
 
 /// Connections that are told why they are refused at a time; beyond it they are closed without a word.
 const REFUSALS_MAX: usize = 64;
@@ -27,10 +29,10 @@ const FULL_RETRY_SECS: u32 = 5;
 /// What a gateway knows of those who are inside.
 #[derive(Debug)]
 pub(crate) struct Door {
-    most: usize,
+    tune: Arc<Live<Tune>>,
     taken: AtomicUsize,
-    rate: Option<(Rate, Mutex<Spent>)>,
-    addresses: Option<Addresses>,
+    spent: Mutex<Spent>,
+    addresses: Addresses,
     refusals: Arc<Semaphore>,
     since: Instant,
 }
@@ -65,12 +67,12 @@ pub(crate) enum Entry {
 }
 
 impl Door {
-    pub(crate) fn new(connections_max: usize, limits: &Limits) -> Arc<Self> {
+    pub(crate) fn new(tune: Arc<Live<Tune>>) -> Arc<Self> {
         Arc::new(Self {
-            most: connections_max,
+            tune,
             taken: AtomicUsize::new(0),
-            rate: limits.handshakes.map(|rate| (rate, Mutex::default())),
-            addresses: Addresses::new(limits.connections_per_ip, limits.handshakes_per_ip),
+            spent: Mutex::default(),
+            addresses: Addresses::default(),
             refusals: Arc::new(Semaphore::new(REFUSALS_MAX)),
             since: Instant::now(),
         })
@@ -83,20 +85,21 @@ impl Door {
 
     /// The most connections that one address has, if that is counted.
     pub(crate) fn busiest_address(&self) -> u32 {
-        self.addresses.as_ref().map_or(0, Addresses::busiest)
+        self.addresses.busiest()
     }
 
     /// How many addresses are remembered, and how often one found no room to be.
     pub(crate) fn addresses(&self) -> (usize, u64) {
-        self.addresses.as_ref().map_or((0, 0), |addresses| (addresses.len(), addresses.uncounted()))
+        (self.addresses.len(), self.addresses.uncounted())
     }
 
     /// Takes a place for one who has come.
     pub(crate) fn enter(self: &Arc<Self>) -> Result<Place, Shut> {
-        if let Some((rate, spent)) = &self.rate {
-            rate.take(&mut spent.lock(), self.since.elapsed(), 1).map_err(Shut::Often)?;
+        let tune = self.tune.now();
+        if let Some(rate) = &tune.limits.handshakes {
+            rate.take(&mut self.spent.lock(), self.since.elapsed(), 1).map_err(Shut::Often)?;
         }
-        let one_more = |taken| (taken < self.most).then_some(taken + 1);
+        let one_more = |taken| (taken < tune.max_connections).then_some(taken + 1);
         let counted = self.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more);
         counted.map(|_| Place { door: self.clone(), address: None }).map_err(|_| Shut::Full)
     }
@@ -117,10 +120,11 @@ impl Door {
 impl Place {
     /// Counts the connection for an address, unless it counts for one.
     pub(crate) fn count_for(&mut self, address: IpAddr) -> Result<(), Shut> {
-        let Some(addresses) = self.door.addresses.as_ref().filter(|_| self.address.is_none()) else {
+        if self.address.is_some() {
             return Ok(());
-        };
-        let come = addresses.come(address, self.door.since.elapsed());
+        }
+        let each = self.door.tune.now().each_address();
+        let come = self.door.addresses.come(address, each, self.door.since.elapsed());
         self.address = come.map_err(|too_much| match too_much {
             TooMuch::Connections => Shut::AddressFull,
             TooMuch::Often(wait) => Shut::AddressOften(wait),
@@ -132,8 +136,8 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         self.door.taken.fetch_sub(1, Ordering::Relaxed);
-        if let (Some(addresses), Some(key)) = (&self.door.addresses, self.address) {
-            addresses.go(key);
+        if let Some(key) = self.address {
+            self.door.addresses.go(key, self.door.tune.now().each_address());
         }
     }
 }
@@ -174,15 +178,19 @@ impl Shut {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use common::limits::rate::Rate;
 
-    fn limits() -> Limits {
-        Limits { connections_per_ip: Some(2), ..Limits::default() }
+    use super::*;
+    use crate::limits::Limits;
+    use crate::settings::Settings;
+
+    fn door(max_connections: usize, limits: Limits) -> Arc<Door> {
+        Door::new(Tune::live(&Settings { max_connections, limits, ..Settings::default() }))
     }
 
     #[test]
     fn places_are_counted_in_all_and_by_address_and_given_back() {
-        let door = Door::new(3, &limits());
+        let door = door(3, Limits { connections_per_ip: Some(2), ..Limits::default() });
         let here: IpAddr = "203.0.113.7".parse().unwrap();
         let mut places: Vec<_> = (0..3).map(|_| door.enter().unwrap()).collect();
         assert_eq!(door.enter().unwrap_err(), Shut::Full);
@@ -201,9 +209,22 @@ mod tests {
     #[test]
     fn so_many_begin_at_once_and_no_more() {
         let handshakes = Rate::new(1, Duration::from_secs(3600), 2);
-        let door = Door::new(9, &Limits { handshakes, ..Limits::default() });
+        let door = door(9, Limits { handshakes, ..Limits::default() });
         assert!(door.enter().is_ok() && door.enter().is_ok());
         assert!(matches!(door.enter(), Err(Shut::Often(wait)) if wait > Duration::from_secs(3500)));
         assert_eq!(door.taken(), 0, "who is refused takes no place, and the others have gone");
+    }
+    #[test]
+    fn fewer_places_keep_newcomers_out_and_nobody_has_to_go() {
+        let before = Settings { max_connections: 3, ..Settings::default() };
+        let tune = Tune::live(&before);
+        let door = Door::new(tune.clone());
+        let mut places: Vec<_> = (0..3).map(|_| door.enter().unwrap()).collect();
+        tune.set((&Settings { max_connections: 1, ..before }).into());
+        assert_eq!((door.enter().unwrap_err(), door.taken()), (Shut::Full, 3));
+        places.truncate(1);
+        assert_eq!(door.enter().unwrap_err(), Shut::Full);
+        drop(places);
+        assert!(door.enter().is_ok());
     }
 }

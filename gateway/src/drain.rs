@@ -35,7 +35,7 @@ const RECEIPTS: Duration = Duration::from_millis(100);
 pub(crate) async fn run(parts: &Arc<Parts>) -> usize {
     let mut queue = schedule(parts);
     let told = queue.len();
-    tracing::info!(clients = told, over = ?parts.settings.drain, "draining: no new clients, those here are told to reconnect");
+    tracing::info!(clients = told, over = ?parts.tune.now().drain, "draining: no new clients, those here are told to reconnect");
     let began = Instant::now();
     let mut steps = tokio::time::interval(STEP);
     loop {
@@ -71,7 +71,7 @@ pub(crate) async fn run(parts: &Arc<Parts>) -> usize {
 /// that it can move when it suits it.
 fn schedule(parts: &Parts) -> VecDeque<(Arc<Connection>, Duration)> {
     let clients = here(parts);
-    let drain = parts.settings.drain;
+    let drain = parts.tune.now().drain;
     let turns = turns(clients.len(), drain);
     let timed = clients.into_iter().zip(turns).map(|(connection, at)| {
         if !drain.is_zero() {

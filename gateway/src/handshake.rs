@@ -97,7 +97,7 @@ impl Handshake {
 
     /// Counts a client behind a trusted proxy for the address that its request names: the socket's is the proxy's.
     fn count_for_address(&self, peer: SocketAddr, headers: &HeaderMap) -> Result<(), Shut> {
-        let edge = &self.parts.settings.edge;
+        let edge = self.parts.tune.now().edge.clone();
         let client = edge.client(peer.ip(), headers);
         if client == peer.ip().to_canonical() || edge.trusts(client) {
             return Ok(());
@@ -107,13 +107,13 @@ impl Handshake {
 
     fn upgrade(&self, request: &Request<Incoming>, peer: SocketAddr) -> Result<Answer, Answered> {
         let key = check(request)?;
-        let (headers, settings) = (request.headers(), &self.parts.settings);
+        let (headers, tune) = (request.headers(), self.parts.tune.keep());
         self.count_for_address(peer, headers).map_err(|shut| {
             self.parts.counters.refuse(shut.limit());
             shut.problem()
         })?;
-        let rooms_max = settings.limits.rooms_per_client;
-        let mut ticket = ticket(request.uri().query().unwrap_or(""), headers, &settings.admission, rooms_max);
+        let rooms_max = tune.limits.rooms_per_client;
+        let mut ticket = ticket(request.uri().query().unwrap_or(""), headers, &tune.admission, rooms_max);
         let protocol = admission::subprotocol(headers);
         let offers = headers.get_all(header::SEC_WEBSOCKET_EXTENSIONS).iter();
         let agreed =
@@ -141,7 +141,7 @@ impl Handshake {
 
 impl Handler for Handshake {
     fn bounds(&self) -> Bounds {
-        Bounds { head_time_max: self.parts.settings.handshake_time_max, ..Bounds::default() }
+        Bounds { head_time_max: self.parts.tune.now().handshake_time_max, ..Bounds::default() }
     }
 
     fn refused(&self, over: Over) {

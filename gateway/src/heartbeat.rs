@@ -16,6 +16,7 @@ use crate::connection::Connection;
 use crate::counters::Counters;
 use crate::frame;
 use crate::registry::Registry;
+use crate::tune::Tune;
 
 /// Visits of each connection in a period.
 const VISITS: usize = 4;
@@ -45,6 +46,16 @@ pub(crate) struct Times {
 }
 
 impl Times {
+    pub(crate) fn new(period: Duration, tokens: bool, tune: &Tune) -> Self {
+        Self {
+            period,
+            silence_max: tune.silence_max,
+            message_time_max: tune.message_time_max,
+            tokens,
+            age_max: tune.connection_age_max,
+        }
+    }
+
     /// Between two visits of one connection.
     fn between_visits(&self) -> Duration {
         self.period / VISITS as u32
@@ -67,10 +78,10 @@ pub(crate) struct Heartbeat {
 }
 
 impl Heartbeat {
-    /// Runs until [`Heartbeat::end`].
-    pub(crate) fn run(&self, registry: &Registry, counters: &Counters, times: Times) {
+    /// Runs until [`Heartbeat::end`]. What is too long is asked at each step; the period stays.
+    pub(crate) fn run(&self, registry: &Registry, counters: &Counters, times: impl Fn() -> Times) {
         let steps = VISITS * PARTS * BUCKETS;
-        let pause = times.period / steps as u32;
+        let pause = times().period / steps as u32;
         let mut next = Instant::now();
         let mut connections = Vec::new();
         for step in (0..steps).cycle() {
@@ -79,6 +90,7 @@ impl Heartbeat {
             if self.wait_until(next) {
                 return;
             }
+            let times = times();
             let (visit, place) = (step / (PARTS * BUCKETS), step % (PARTS * BUCKETS));
             let (bucket, part) = (place % BUCKETS, place / BUCKETS);
             let size = registry.slots(bucket).div_ceil(PARTS);

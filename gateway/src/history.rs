@@ -15,7 +15,7 @@ mod tracks;
 
 #[cfg(test)]
 pub(crate) use fetch::Part;
-pub(crate) use fetch::{Away, Fetches, Keeps};
+pub(crate) use fetch::{Away, Fetches, Keeps, Subscribed};
 #[cfg(test)]
 pub(crate) use order::{Asked, Asks, Fate};
 pub(crate) use order::{Coming, Out};

@@ -38,6 +38,7 @@ mod settings;
 mod status;
 mod tally;
 mod transport;
+mod tune;
 
 pub use admission::Admission;
 #[doc(hidden)]
@@ -45,3 +46,4 @@ pub use deflate::bench as deflate_bench;
 pub use limits::{CLIENT_BURST_SECS, HANDSHAKE_BURST_SECS, Limits};
 pub use node::{Ended, Fallen, Node};
 pub use settings::{Settings, Slow, WindowMode};
+pub use tune::Tuner;

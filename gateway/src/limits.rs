@@ -135,7 +135,8 @@ impl Limit {
 
     /// How it stands; times are in milliseconds.
     fn figures(self, parts: &Parts) -> Figures {
-        let (settings, limits, door) = (&parts.settings, &parts.settings.limits, &parts.door);
+        let (settings, door) = (parts.tune.now(), &parts.door);
+        let limits = &settings.limits;
         let ms = |time: Duration| Figures::most(time.as_millis());
         let rate = |rate: Option<Rate>| Figures { most: rate.map(|rate| rate.per_second()), used: None };
         let number = |most: Option<u32>| Figures { most: most.map(u64::from), used: None };

@@ -171,7 +171,13 @@ impl Merger {
         }
     }
 
-    /// Of one target at most so many bytes leave at once, but one segment at least.
+    /// Past so many bytes everything leaves early; of one target at most so many leave at once, but one segment at least.
+    pub(crate) fn bound(&mut self, bytes_max: usize, part_bytes_max: usize) {
+        (self.bytes_max, self.part_bytes_max) = (bytes_max, part_bytes_max);
+    }
+
+    /// Of one target at most so many bytes leave at once.
+    #[cfg(test)]
     pub(crate) fn in_parts(self, part_bytes_max: usize) -> Self {
         Self { part_bytes_max, ..self }
     }

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use common::ids::Instance;
+use common::live::Live;
 use common::metrics::Metrics;
+use common::reloads::Reloads;
 use common::shutdown::{JOIN_TIME_MAX, Shutdown};
 use common::tasks::Tasks;
 use common::tls::{Expiries, Shows};
@@ -27,12 +29,15 @@ use crate::registry::Registry;
 use crate::routes::Routes;
 use crate::settings::Settings;
 use crate::status::Status;
+use crate::tune::{Tune, Tuner};
 use crate::{accept, announce, drain, ingress};
 
 /// A gateway whose ports are bound.
 #[derive(Debug)]
 pub struct Node {
     settings: Settings,
+    metrics: Metrics,
+    tuner: Tuner,
     clients: TcpListener,
     /// Not yet any runtime's: the ingress has its own.
     ingress: std::net::TcpListener,
@@ -64,7 +69,10 @@ pub(crate) struct Parts {
     pub(crate) name: String,
     pub(crate) instance: Instance,
     pub(crate) client_url: String,
+    /// What it was started with. What may change since stands in `tune`, and is read there.
     pub(crate) settings: Settings,
+    pub(crate) tune: Arc<Live<Tune>>,
+    pub(crate) reloads: Reloads,
     pub(crate) counters: Arc<Counters>,
     pub(crate) certificates: Expiries,
     pub(crate) door: Arc<Door>,
@@ -118,7 +126,15 @@ impl Node {
         let ingress = listening::bind(settings.ingress)?.into_std()?;
         let ops = listening::bind(settings.ops)?;
         let addresses = [clients.local_addr()?, ingress.local_addr()?, ops.local_addr()?];
-        Ok(Self { settings, clients, ingress, ops, addresses })
+        let metrics = Metrics::new("gateway");
+        let tuner = Tuner::new(&settings, &metrics);
+        Ok(Self { settings, metrics, tuner, clients, ingress, ops, addresses })
+    }
+
+    /// What tells it settings anew.
+    #[must_use]
+    pub fn tuner(&self) -> Tuner {
+        self.tuner.clone()
     }
 
     /// Where clients connect.
@@ -156,17 +172,15 @@ impl Node {
     /// # Errors
     /// [`Fallen`] when a part that the gateway cannot be without has failed.
     pub async fn run(self, shutdown: Shutdown) -> Result<Ended, Fallen> {
-        let metrics = Metrics::new("gateway");
-        let tasks = Tasks::new(shutdown.clone());
+        let (metrics, tasks) = (self.metrics.clone(), Tasks::new(shutdown.clone()));
         let (clients, ingress) = (self.clients_addr(), self.ingress_addr());
-        let parts = Arc::new(assemble(self.settings, clients, &metrics, &tasks, &shutdown));
+        let parts = Arc::new(assemble(self.settings, self.tuner, clients, &metrics, &tasks, &shutdown));
         let heartbeat = Arc::new(Heartbeat::default());
         {
             let (heartbeat, parts) = (heartbeat.clone(), parts.clone());
             tasks.essential_thread("heartbeat", move || {
-                let Settings { heartbeat: period, silence_max, message_time_max, .. } = parts.settings;
-                let (tokens, age_max) = (parts.settings.wants_tokens(), parts.settings.connection_age_max);
-                let times = Times { period, silence_max, message_time_max, tokens, age_max };
+                let (period, tokens) = (parts.settings.heartbeat, parts.settings.wants_tokens());
+                let times = || Times::new(period, tokens, &parts.tune.now());
                 heartbeat.run(&parts.registry, &parts.counters, times);
             });
         }
@@ -192,7 +206,7 @@ impl Node {
             () = shutdown.draining() => {}
         }
         // Bounded: should a part fail now, nothing else would end the node.
-        let longest = parts.settings.drain + drain::OVERTIME_MAX;
+        let longest = parts.tune.now().drain + drain::OVERTIME_MAX;
         let drained = tokio::time::timeout(longest, drain::run(&parts)).await;
         let cut = drained.unwrap_or_else(|_| parts.registry.clients());
         parts.pusher.end();
@@ -235,25 +249,26 @@ fn set_send_buffer(clients: &TcpListener, bytes: usize) -> io::Result<usize> {
 /// Puts a gateway together and starts its threads; its ports are the caller's.
 pub(crate) fn assemble(
     settings: Settings,
+    tuner: Tuner,
     clients: SocketAddr,
     metrics: &Metrics,
     tasks: &Tasks,
     shutdown: &Shutdown,
 ) -> Parts {
+    let Tuner { tune, reloads } = tuner;
     let instance = Instance::random();
     let counters = Arc::new(Counters::new(metrics));
     let ports = [("clients", &settings.tls), ("links", &settings.link_tls)];
     let shown = ports.map(|(port, tls)| Some((port, Shows::Acceptor(tls.clone()?))));
     let certificates = Expiries::new(metrics, shown.into_iter().flatten());
     let routes = Arc::<Routes>::default();
-    let registry = Arc::new(Registry::bounded(routes.clone(), &settings.limits));
-    let door = Door::new(settings.max_connections, &settings.limits);
-    let pusher = Pusher::start(&settings, &registry, &counters, tasks);
+    let registry = Arc::new(Registry::bounded(routes.clone(), tune.clone()));
+    let door = Door::new(tune.clone());
+    let pusher = Pusher::start(&settings, &tune, &registry, &counters, tasks);
     let shared = Arc::new(Shared {
         counters: counters.clone(),
         tasks: tasks.clone(),
-        outbox_bytes_max: settings.outbox_bytes_max,
-        slow: settings.slow,
+        tune: tune.clone(),
         started: Instant::now(),
         instance,
     });
@@ -266,6 +281,8 @@ pub(crate) fn assemble(
             .clone()
             .unwrap_or_else(|| format!("{}://{clients}", settings.scheme())),
         settings,
+        tune,
+        reloads,
         certificates,
         tracks: Arc::default(),
         repairs: Repairs::default(),

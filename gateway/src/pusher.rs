@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use common::link::message::Position;
+use common::live::Live;
 use common::tasks::Tasks;
 
 use crate::counters::Counters;
@@ -18,6 +19,7 @@ use crate::history::Track;
 use crate::merger::{Filter, Item, Life, Offer, Target};
 use crate::registry::Registry;
 use crate::settings::Settings;
+use crate::tune::Tune;
 use lane::Lane;
 pub(crate) use lane::Pace;
 use pool::Pool;
@@ -37,27 +39,27 @@ pub(crate) struct Pusher {
     pool: Arc<Pool>,
     counters: Arc<Counters>,
     compressor: Arc<Compressor>,
-    /// Bytes in both mergers past which links are not read.
-    bytes_max: usize,
+    tune: Arc<Live<Tune>>,
     workers: usize,
 }
 
 impl Pusher {
     /// Starts both lanes and the writing threads.
     pub(crate) fn start(
-        limits: &Settings,
+        settings: &Settings,
+        tune: &Arc<Live<Tune>>,
         registry: &Arc<Registry>,
         counters: &Arc<Counters>,
         tasks: &Tasks,
     ) -> Arc<Self> {
         let pusher = Arc::new(Self {
-            merged: Lane::new(Urgency::Merged, limits),
-            urgent: Lane::new(Urgency::Urgent, limits),
+            merged: Lane::new(Urgency::Merged, settings, tune),
+            urgent: Lane::new(Urgency::Urgent, settings, tune),
             pool: Arc::new(Pool::default()),
             counters: counters.clone(),
-            compressor: Arc::new(Compressor::new(limits, counters)),
-            bytes_max: limits.merger_bytes_max,
-            workers: limits.workers,
+            compressor: Arc::new(Compressor::new(settings, counters)),
+            tune: tune.clone(),
+            workers: settings.workers,
         });
         for (urgency, name, bulk_name) in [
             (Urgency::Merged, "merge lane", "bulk of the merge lane"),
@@ -68,7 +70,7 @@ impl Pusher {
             let (on, registry_of) = (pusher.clone(), registry.clone());
             tasks.essential_thread(bulk_name, move || on.lane(urgency).run_bulk(&on, &registry_of));
         }
-        for _ in 0..limits.workers {
+        for _ in 0..settings.workers {
             let (pool, registry) = (pusher.pool.clone(), registry.clone());
             tasks.essential_thread("push worker", move || pool.work(&registry));
         }
@@ -118,7 +120,7 @@ impl Pusher {
         let mut is_held = false;
         loop {
             let eased = [self.merged.eased.notified(), self.urgent.eased.notified()];
-            if self.bytes() <= self.bytes_max {
+            if self.bytes() <= self.tune.now().merger_bytes_max {
                 return;
             }
             if !std::mem::replace(&mut is_held, true) {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::time::SystemTime;
 
+use common::live::Live;
 use common::names::Kind;
 use parking_lot::RwLock;
 
@@ -16,8 +17,8 @@ use crate::admission::{Admitted, Rights};
 use crate::bucket::{BUCKETS, Bucket, Local, Slot};
 use crate::connection::Connection;
 use crate::directory::{Directory, Group};
-use crate::limits::Limits;
 use crate::routes::Routes;
+use crate::tune::Tune;
 pub(crate) use entry::{Join, Overflow};
 
 /// Connections that follow each other into one bucket. A sweep walks a bucket in order, and a kernel that sends to
@@ -48,8 +49,7 @@ pub(crate) struct Registry {
     pub(crate) directory: Directory,
     next: AtomicUsize,
     clients: AtomicUsize,
-    user_connections_max: u32,
-    rooms_per_client_max: usize,
+    tune: Arc<Live<Tune>>,
 }
 
 impl Place {
@@ -67,19 +67,22 @@ impl Place {
 impl Registry {
     #[cfg(test)]
     pub(crate) fn new(routes: Arc<Routes>) -> Self {
-        Self::bounded(routes, &Limits::default())
+        Self::bounded(routes, Tune::live(&crate::Settings::default()))
     }
 
     /// A registry with these limits.
-    pub(crate) fn bounded(routes: Arc<Routes>, limits: &Limits) -> Self {
+    pub(crate) fn bounded(routes: Arc<Routes>, tune: Arc<Live<Tune>>) -> Self {
         Self {
             places: (0..BUCKETS).map(Place::new).collect(),
-            directory: Directory::bounded(routes, limits.rooms),
+            directory: Directory::bounded(routes, tune.clone()),
             next: AtomicUsize::new(0),
             clients: AtomicUsize::new(0),
-            user_connections_max: limits.connections_per_user.unwrap_or(u32::MAX),
-            rooms_per_client_max: limits.rooms_per_client,
+            tune,
         }
+    }
+
+    fn user_connections_max(&self) -> u32 {
+        self.tune.now().limits.connections_per_user.unwrap_or(u32::MAX)
     }
 
     /// How many connections are registered.
@@ -126,7 +129,7 @@ impl Registry {
             connection = Some(made.clone());
             made
         });
-        let most = self.user_connections_max;
+        let most = self.user_connections_max();
         let hold_user = |group: &Arc<Group>| hold(local, group);
         let mut entered = self.enter_identity(&mut bucket, local, identity, most, hold_user);
         for room in rooms {
@@ -225,7 +228,7 @@ impl Registry {
         if slot.groups(Kind::Room).any(|group| *group.name == *room) {
             return Join::Already;
         }
-        if slot.groups(Kind::Room).count() >= self.rooms_per_client_max {
+        if slot.groups(Kind::Room).count() >= self.tune.now().limits.rooms_per_client {
             return Join::TooMany;
         }
         match self.enter_held(&mut bucket, local, (Kind::Room, room), u32::MAX, hold) {
@@ -270,7 +273,7 @@ impl Registry {
         identity: &Identity,
         hold: impl FnOnce(&Arc<Group>),
     ) -> Result<(), Overflow> {
-        let most = self.user_connections_max;
+        let most = self.user_connections_max();
         self.bind_in(&mut self.bucket(local.bucket()).write(), local, identity, most, hold)
     }
 

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use common::live::Live;
 use common::metrics::Metrics;
 use common::names::Kind;
 use common::shutdown::Shutdown;
@@ -12,7 +13,6 @@ use common::tasks::Tasks;
 use crate::door::Door;
 use crate::frame;
 use crate::handshake::Ticket;
-use crate::limits::Limits;
 use crate::merger::{Filter, Item, Target};
 use crate::node::{Parts, assemble};
 use crate::pusher::Urgency;
@@ -21,6 +21,7 @@ use crate::session;
 use crate::settings::Settings;
 use crate::tally::{Outgoing, Part, Passage};
 use crate::transport::{Memory, Transport};
+use crate::tune::Tuner;
 
 /// A gateway without ports.
 pub struct Rig {
@@ -42,11 +43,15 @@ impl Rig {
         let shutdown = Shutdown::new();
         let tasks = Tasks::new(shutdown.clone());
         let address = settings.listen;
-        let parts = assemble(settings, address, &Metrics::new("gateway"), &tasks, &shutdown);
+        let metrics = Metrics::new("gateway");
+        let tuner = Tuner::new(&settings, &metrics);
+        let parts = assemble(settings, tuner, address, &metrics, &tasks, &shutdown);
         let outgoing = Arc::<Outgoing>::default();
         // Nobody reads receipts here.
         outgoing.end();
-        let door = Door::new(usize::MAX, &Limits { handshakes: None, ..Limits::default() });
+        let max_connections = usize::MAX;
+        let open = Settings { max_connections, ..Settings::default() };
+        let door = Door::new(Arc::new(Live::new((&open).into())));
         Self { parts: Arc::new(parts), door, outgoing }
     }
 

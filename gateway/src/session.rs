@@ -231,9 +231,12 @@ impl Session {
 
     /// Counts bytes that came; past the limit, the client is heard no more.
     fn measure(&mut self, read: usize) {
-        let (limits, clock) = (&self.parts.settings.limits, || self.parts.shared.started.elapsed());
-        if !self.ending && !self.is_echo && !self.pace.reads(read, limits, clock) {
-            let most = limits.bytes.map_or(0, |rate| rate.per_second());
+        if self.ending || self.is_echo {
+            return;
+        }
+        let clock = || self.parts.shared.started.elapsed();
+        if !self.pace.reads(read, &self.parts.tune.now().limits, clock) {
+            let most = self.parts.tune.now().limits.bytes.map_or(0, |rate| rate.per_second());
             let words = format!("too fast: at most {most} bytes a second");
             self.parts.counters.refuse(Limit::Bytes);
             self.refuse(CloseCode::TooFast, &words);
@@ -356,8 +359,8 @@ impl Session {
         if self.is_echo || matches!(message, Message::Close(_)) {
             return Hearing::Now;
         }
-        let (limits, clock) = (&self.parts.settings.limits, || self.parts.shared.started.elapsed());
-        self.pace.hears(&mut self.refused, limits, clock)
+        let clock = || self.parts.shared.started.elapsed();
+        self.pace.hears(&mut self.refused, &self.parts.tune.now().limits, clock)
     }
 
     fn refuse(&mut self, code: CloseCode, words: &str) {

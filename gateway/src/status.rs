@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::limits;
 use crate::node::Parts;
 use crate::settings::{Settings, WindowMode};
+use crate::tune::Tune;
 
 /// Answers `/readyz` and `/statusz`.
 pub(crate) struct Status {
@@ -42,8 +43,9 @@ impl ops::Status for Status {
         if parts.shutdown.is_draining() {
             reasons.push("draining: it takes no new clients".to_owned());
         }
-        if parts.registry.clients() >= parts.settings.max_connections {
-            reasons.push(format!("full: {} connections", parts.settings.max_connections));
+        let most = parts.tune.now().max_connections;
+        if parts.registry.clients() >= most {
+            reasons.push(format!("full: {most} connections"));
         }
         if parts.settings.admission.tokens.as_ref().is_some_and(|tokens| !tokens.now().has_keys()) {
             reasons.push("no keys for tokens: they have not been fetched yet".to_owned());
@@ -127,7 +129,8 @@ impl ops::Status for Status {
             },
             "limits": limits::status(&self.parts),
             "addresses": {"known": known, "busiest": self.parts.door.busiest_address(), "uncounted": uncounted},
-            "settings": settings_of(settings),
+            "settings": settings_of(settings, &self.parts.tune.now()),
+            "configuration": self.parts.reloads.status(),
         })
     }
 
@@ -144,23 +147,23 @@ impl ops::Status for Status {
     }
 }
 
-/// What it was told.
-fn settings_of(settings: &Settings) -> Value {
+/// What holds of what it was told.
+fn settings_of(settings: &Settings, tune: &Tune) -> Value {
     json!({
-        "maxConnections": settings.max_connections,
-        "outboxBytes": settings.outbox_bytes_max,
+        "maxConnections": tune.max_connections,
+        "outboxBytes": tune.outbox_bytes_max,
         "sendBufferBytes": settings.send_buffer_bytes,
-        "mergerBytes": settings.merger_bytes_max,
+        "mergerBytes": tune.merger_bytes_max,
         "windowMs": settings.window.as_millis() as u64,
         "windowMode": match settings.window_mode {
             WindowMode::Trailing => "trailing",
             WindowMode::Leading => "leading",
         },
         "heartbeatMs": settings.heartbeat.as_millis() as u64,
-        "silenceMs": settings.silence_max.as_millis() as u64,
-        "messageMs": settings.message_time_max.as_millis() as u64,
-        "handshakeMs": settings.handshake_time_max.as_millis() as u64,
-        "drainMs": settings.drain.as_millis() as u64,
+        "silenceMs": tune.silence_max.as_millis() as u64,
+        "messageMs": tune.message_time_max.as_millis() as u64,
+        "handshakeMs": tune.handshake_time_max.as_millis() as u64,
+        "drainMs": tune.drain.as_millis() as u64,
         "workers": settings.workers,
         "deflateLevel": settings.deflate_level,
         "deflateBytesMin": settings.deflate_bytes_min,

@@ -28,6 +28,7 @@ use common::edge::Edge;
 use common::fresh::Fresh;
 use common::http1::{Answer, Bounds, Handler, Over, method_not_allowed, not_found, ok};
 use common::link::secret::Secret;
+use common::live::Live;
 use common::names::Kind;
 use common::problem::Problem;
 use common::tasks::Tasks;
@@ -42,10 +43,11 @@ use crate::counters::Counters;
 use crate::fleet::Fleet;
 use crate::idempotency::Answers;
 use crate::keys::Keys;
-use crate::limits::{Limit, Limits};
+use crate::limits::Limit;
 use crate::publish::Publisher;
 use crate::query::Inquirer;
 use crate::settings::Settings;
+use crate::tune::Tune;
 use pace::Pace;
 pub(crate) use push::PUSHES_MAX;
 use routes::{Call, Segments};
@@ -63,8 +65,7 @@ struct Parts {
     /// Links show a certificate; without a secret as well, nobody may announce itself.
     is_proved_by_certificate: bool,
     keys: Option<Arc<Fresh<Keys>>>,
-    limits: Limits,
-    edge: Edge,
+    tune: Arc<Live<Tune>>,
     pace: Pace,
     answers: Mutex<Answers<push::keyed::Kept>>,
     tasks: Tasks,
@@ -73,7 +74,7 @@ struct Parts {
 impl Parts {
     /// Whose call it is: the peer's, or that of whom trusted proxies name.
     fn client(&self, peer: IpAddr, head: &Head) -> IpAddr {
-        self.edge.client(peer, &head.headers)
+        self.tune.now().edge.client(peer, &head.headers)
     }
 }
 
@@ -83,12 +84,10 @@ impl Api {
         publisher: Arc<Publisher>,
         fleet: Arc<Fleet>,
         counters: Counters,
-        settings: &Settings,
+        (settings, tune): (&Settings, Arc<Live<Tune>>),
         tasks: Tasks,
     ) -> Self {
         let inquirer = Inquirer::new(publisher.clone(), fleet.clone(), settings.answer_time_max);
-        let (limits, edge) = (settings.limits.clone(), settings.edge.clone());
-        let pace = Pace::new(&limits);
         Self(Arc::new(Parts {
             publisher,
             fleet,
@@ -97,9 +96,8 @@ impl Api {
             secret: settings.link_secret.clone(),
             is_proved_by_certificate: settings.link_tls.as_ref().is_some_and(|tls| tls.shows_certificate),
             keys: settings.api_keys.clone(),
-            limits,
-            edge,
-            pace,
+            tune,
+            pace: Pace::default(),
             answers: Mutex::default(),
             tasks,
         }))
@@ -173,7 +171,7 @@ impl Api {
 
 impl Handler for Api {
     fn bounds(&self) -> Bounds {
-        self.0.limits.head
+        self.0.tune.now().limits.head
     }
 
     fn refused(&self, over: Over) {
@@ -189,8 +187,8 @@ impl Handler for Api {
         self.0.counters.tls_refused.count(why);
     }
 
-    fn edge(&self) -> Option<&Edge> {
-        Some(&self.0.edge)
+    fn edge(&self) -> Option<Arc<Edge>> {
+        Some(self.0.tune.now().edge.clone())
     }
 
     fn handle(

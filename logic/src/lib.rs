@@ -23,6 +23,7 @@ mod query;
 mod roster;
 mod routing;
 mod settings;
+mod tune;
 
 pub use engine::durable::check as check_data_dir;
 pub use engine::redis::settings::{RedisBeside, RedisSettings, without_password};
@@ -31,3 +32,4 @@ pub use keys::{Keys, Scope};
 pub use limits::{CALL_BURST_SECS, Limits, Sizes};
 pub use node::{Ended, Fallen, Node};
 pub use settings::{EngineChoice, LinkTls, Settings};
+pub use tune::Tuner;

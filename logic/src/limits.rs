@@ -82,6 +82,8 @@ pub(crate) enum Limit {
 /// What tells how limits are used.
 pub(crate) struct Use<'a> {
     pub(crate) settings: &'a Settings,
+    /// Those that hold now.
+    pub(crate) limits: &'a Limits,
     /// Connections of callers, and calls that outlive them.
     pub(crate) callers: usize,
     /// Bytes in the fullest queue of a link.
@@ -141,7 +143,7 @@ impl Limit {
 
     /// How it stands; times are in milliseconds.
     pub(crate) fn figures(self, now: &Use<'_>) -> Figures {
-        let limits = &now.settings.limits;
+        let limits = now.limits;
         let ms = |time: Duration| Figures::most(time.as_millis());
         let rate = |rate: Option<Rate>| Figures { most: rate.map(|rate| rate.per_second()), used: None };
         match self {

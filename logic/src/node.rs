@@ -29,6 +29,7 @@ use crate::link::Shared;
 use crate::publish::Publisher;
 use crate::publish::stored::Histories;
 use crate::settings::{EngineChoice, Settings};
+use crate::tune::Tuner;
 
 /// How often old entries of the ledger are forgotten.
 const FORGET_EVERY: Duration = Duration::from_secs(1);
@@ -44,6 +45,7 @@ const JOIN_STORE_TIME_MAX: Duration = Duration::from_secs(1);
 pub struct Node {
     settings: Settings,
     metrics: Metrics,
+    tuner: Tuner,
     histories: Histories,
     api: TcpListener,
     ops: TcpListener,
@@ -80,11 +82,13 @@ impl Node {
             fleet::check(address).map_err(|bad| io::Error::new(io::ErrorKind::InvalidInput, bad))?;
         }
         let metrics = Metrics::new("logic");
-        let histories = Histories::new(settings.history.clone(), Any::open(&settings, &metrics)?);
+        let engine = Any::open(&settings, &metrics)?;
+        let tuner = Tuner::new(&settings, engine.bytes_max(), &metrics);
+        let histories = Histories::new(tuner.clone(), engine);
         let api = passed.map_or_else(|| accept::bind(settings.listen), accept::adopt)?;
         let ops = accept::bind(settings.ops)?;
         let (api_addr, ops_addr) = (api.local_addr()?, ops.local_addr()?);
-        Ok(Self { settings, metrics, histories, api, ops, api_addr, ops_addr })
+        Ok(Self { settings, metrics, tuner, histories, api, ops, api_addr, ops_addr })
     }
 
     /// Where the API listens.
@@ -111,13 +115,18 @@ impl Node {
         &self.settings.name
     }
 
+    /// What tells it settings anew.
+    #[must_use]
+    pub fn tuner(&self) -> Tuner {
+        self.tuner.clone()
+    }
+
     /// Runs until the shutdown, and drains.
     ///
     /// # Errors
     /// [`Fallen`] names the part that failed; the node is then of no use.
     pub async fn run(self, shutdown: Shutdown) -> Result<Ended, Fallen> {
-        let settings = self.settings;
-        let metrics = self.metrics;
+        let (settings, metrics, tuner) = (self.settings, self.metrics, self.tuner);
         let counters = Counters::new(&metrics);
         let instance = Instance::random();
         let publisher =
@@ -147,14 +156,13 @@ impl Node {
             tasks.essential("shared leases", fleet.clone().share(redis.clone()));
         }
         tasks.essential("deadlines", look(publisher.clone(), shutdown.clone()));
-        if publisher.histories.are_kept() {
-            tasks.essential("feed", follow_store(publisher.clone(), shutdown.clone()));
-        }
+        tasks.essential("feed", follow_store(publisher.clone(), shutdown.clone()));
         tasks.essential("ledger", forget(publisher.clone(), counters.clone(), shutdown.clone()));
         let certificates = certificates(&settings, &metrics);
         tasks.essential("certificates", certificates.clone().watch(shutdown.clone()));
         let status = Arc::new(Health {
             settings: settings.clone(),
+            tuner: tuner.clone(),
             instance,
             fleet: fleet.clone(),
             publisher: publisher.clone(),
@@ -167,7 +175,8 @@ impl Node {
         let served = ops::serve(self.ops, metrics, status, tasks.clone(), shutdown.clone());
         tasks.essential("ops", served);
         follow(&settings, &tasks, &shutdown);
-        let api = Api::new(publisher, fleet.clone(), counters, &settings, calls.clone());
+        let api =
+            Api::new(publisher, fleet.clone(), counters, (&settings, tuner.tune.clone()), calls.clone());
         let port = Port { listener: self.api, tls: settings.tls.clone() };
         let served = http1::serve(port, api, calls.clone(), shutdown.clone(), settings.connections_max);
         tasks.essential("api", served);
@@ -180,7 +189,7 @@ impl Node {
             let _ = timeout(JOIN_TIME_MAX, tasks.ended()).await;
             return Err(Fallen(part));
         }
-        let cut = drain(&fleet, &calls, &shutdown, settings.drain).await;
+        let cut = drain(&fleet, &calls, &shutdown, tuner.tune.now().drain).await;
         shutdown.stop();
         let _ = timeout(JOIN_TIME_MAX, async { tokio::join!(tasks.ended(), calls.ended()) }).await;
         Ok(Ended { cut })
@@ -269,6 +278,7 @@ fn engine(engine: &Any) -> serde_json::Value {
 /// What the operator's port says.
 struct Health {
     settings: Settings,
+    tuner: Tuner,
     instance: Instance,
     fleet: Arc<Fleet>,
     publisher: Arc<Publisher>,
@@ -300,7 +310,9 @@ impl Status for Health {
     fn status(&self) -> serde_json::Value {
         let queues = self.fleet.outboxes().into_iter().filter_map(|(_, outbox)| outbox);
         let queue_bytes = queues.map(|outbox| outbox.depth().0).max().unwrap_or(0);
-        let now = Use { settings: &self.settings, callers: self.calls.len(), queue_bytes };
+        let tune = self.tuner.tune.keep();
+        let now =
+            Use { settings: &self.settings, limits: &tune.limits, callers: self.calls.len(), queue_bytes };
         json!({
             "role": "logic",
             "name": self.settings.name,
@@ -316,11 +328,12 @@ impl Status for Health {
                 "histories": self.counters.histories.get(),
                 "items": self.counters.history_items.get(),
                 "bytes": self.counters.history_bytes.get(),
-                "bytesMax": self.settings.history_bytes_max,
+                "bytesMax": tune.history_bytes_max,
             },
             "gateways": gateways::list(&self.fleet),
             "limits": self.counters.limits.status(|place| Limit::ALL[place].figures(&now)),
             "keys": self.counters.keys.status(),
+            "configuration": self.tuner.reloads.status(),
         })
     }
 

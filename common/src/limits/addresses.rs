@@ -61,33 +61,40 @@ struct Table {
     swept: Option<Duration>,
 }
 
-/// The addresses that one port knows.
-#[derive(Debug)]
+/// What one address may; both may change between two calls.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Each {
+    /// Connections at a time.
+    pub connections: Option<u32>,
+    /// How often it may come.
+    pub rate: Option<Rate>,
+}
+
+impl Each {
+    /// Whether nothing is limited.
+    #[must_use]
+    pub fn is_nothing(&self) -> bool {
+        self.connections.is_none() && self.rate.is_none()
+    }
+}
+
+/// The addresses that one port knows. While nothing is limited it is empty, and takes no memory.
+#[derive(Debug, Default)]
 pub struct Addresses {
-    connections_max: Option<u32>,
-    rate: Option<Rate>,
     table: Mutex<Table>,
     uncounted: AtomicU64,
 }
 
 impl Addresses {
-    /// A table for these limits; `None` if there are none.
-    #[must_use]
-    pub fn new(connections_max: Option<u32>, rate: Option<Rate>) -> Option<Self> {
-        (connections_max.is_some() || rate.is_some()).then(|| Self {
-            connections_max,
-            rate,
-            table: Mutex::default(),
-            uncounted: AtomicU64::new(0),
-        })
-    }
-
     /// An address comes, with a connection if these are limited: then it has it until [`Addresses::go`] is called
-    /// with the key. `None`: it is not counted.
+    /// with the key. `None`: it is not counted, as those are not that came while nothing was limited.
     ///
     /// # Errors
     /// [`TooMuch`]; nothing was counted, except that it came.
-    pub fn come(&self, address: IpAddr, now: Duration) -> Result<Option<Key>, TooMuch> {
+    pub fn come(&self, address: IpAddr, each: Each, now: Duration) -> Result<Option<Key>, TooMuch> {
+        if each.is_nothing() {
+            return Ok(None);
+        }
         let key = Key::from(address);
         let mut table = self.table.lock();
         if table.known.len() >= ADDRESSES_MAX && !table.known.contains_key(&key) && !table.sweep(now) {
@@ -95,10 +102,10 @@ impl Addresses {
             return Ok(None);
         }
         let known = table.known.entry(key).or_default();
-        if let Some(rate) = &self.rate {
+        if let Some(rate) = &each.rate {
             rate.take(&mut known.spent, now, 1).map_err(TooMuch::Often)?;
         }
-        let Some(most) = self.connections_max else { return Ok(None) };
+        let Some(most) = each.connections else { return Ok(None) };
         if known.connections >= most {
             return Err(TooMuch::Connections);
         }
@@ -106,13 +113,13 @@ impl Addresses {
         Ok(Some(key))
     }
 
-    /// A connection of an address has gone.
-    pub fn go(&self, key: Key) {
+    /// A connection of an address has gone. It is forgotten with its last one, unless it matters how often it came.
+    pub fn go(&self, key: Key, each: Each) {
         let mut table = self.table.lock();
         if let Entry::Occupied(mut known) = table.known.entry(key) {
             let left = known.get().connections.saturating_sub(1);
             known.get_mut().connections = left;
-            if left == 0 && self.rate.is_none() {
+            if left == 0 && each.rate.is_none() {
                 known.remove();
             }
         }
@@ -182,55 +189,67 @@ mod tests {
 
     #[test]
     fn just_below_a_limit_passes_and_just_above_does_not() {
-        let addresses = Addresses::new(Some(3), None).unwrap();
-        let keys: Vec<_> = (0..3).map(|_| addresses.come(v4(1), NOW).unwrap().unwrap()).collect();
-        assert_eq!(addresses.come(v4(1), NOW), Err(TooMuch::Connections));
-        assert!(addresses.come(v4(2), NOW).is_ok());
+        let (addresses, each) = (Addresses::default(), Each { connections: Some(3), rate: None });
+        let come = |address| addresses.come(address, each, NOW);
+        let keys: Vec<_> = (0..3).map(|_| come(v4(1)).unwrap().unwrap()).collect();
+        assert_eq!(come(v4(1)), Err(TooMuch::Connections));
+        assert!(come(v4(2)).is_ok());
         assert_eq!((addresses.busiest(), addresses.len()), (3, 2));
-        addresses.go(keys[0]);
-        assert!(addresses.come(v4(1), NOW).is_ok());
-        assert_eq!(addresses.come(v4(1), NOW), Err(TooMuch::Connections));
+        addresses.go(keys[0], each);
+        assert!(come(v4(1)).is_ok());
+        assert_eq!(come(v4(1)), Err(TooMuch::Connections));
 
-        let rate = Rate::a_second(1, 2);
-        let addresses = Addresses::new(None, rate).unwrap();
-        assert_eq!((addresses.come(v4(1), NOW), addresses.come(v4(1), NOW)), (Ok(None), Ok(None)));
-        assert_eq!(addresses.come(v4(1), NOW), Err(TooMuch::Often(Duration::from_secs(1))));
-        assert_eq!(addresses.come(v4(2), NOW), Ok(None), "another's bucket is another");
-        assert_eq!(addresses.come(v4(1), NOW + Duration::from_secs(1)), Ok(None));
-        assert!(Addresses::new(None, None).is_none());
+        let (addresses, each) =
+            (Addresses::default(), Each { connections: None, rate: Rate::a_second(1, 2) });
+        let come = |address, now| addresses.come(address, each, now);
+        assert_eq!((come(v4(1), NOW), come(v4(1), NOW)), (Ok(None), Ok(None)));
+        assert_eq!(come(v4(1), NOW), Err(TooMuch::Often(Duration::from_secs(1))));
+        assert_eq!(come(v4(2), NOW), Ok(None), "another's bucket is another");
+        assert_eq!(come(v4(1), NOW + Duration::from_secs(1)), Ok(None));
+    }
+
+    #[test]
+    fn limits_that_change_hold_for_those_who_come_next() {
+        let addresses = Addresses::default();
+        let most = |connections| Each { connections, rate: None };
+        assert_eq!(addresses.come(v4(1), most(None), NOW), Ok(None));
+        assert!(addresses.is_empty(), "while nothing is limited nothing is remembered");
+        let keys: Vec<_> =
+            (0..3).map(|_| addresses.come(v4(1), most(Some(3)), NOW).unwrap().unwrap()).collect();
+        assert_eq!(addresses.come(v4(1), most(Some(1)), NOW), Err(TooMuch::Connections));
+        assert_eq!(addresses.busiest(), 3, "those who are here stay");
+        keys.into_iter().for_each(|key| addresses.go(key, most(None)));
+        assert!(addresses.is_empty());
     }
 
     #[test]
     fn one_who_has_gone_is_forgotten() {
-        let addresses = Addresses::new(Some(1), None).unwrap();
-        let key = addresses.come(v4(1), NOW).unwrap().unwrap();
-        addresses.go(key);
+        let (addresses, each) = (Addresses::default(), Each { connections: Some(1), rate: None });
+        let key = addresses.come(v4(1), each, NOW).unwrap().unwrap();
+        addresses.go(key, each);
         assert!(addresses.is_empty());
         // Where it matters how often one came, that is known a while longer.
-        let addresses = Addresses::new(Some(1), Rate::a_second(1, 1)).unwrap();
-        let key = addresses.come(v4(1), NOW).unwrap().unwrap();
-        addresses.go(key);
+        let each = Each { rate: Rate::a_second(1, 1), ..each };
+        let key = addresses.come(v4(1), each, NOW).unwrap().unwrap();
+        addresses.go(key, each);
         assert_eq!(addresses.len(), 1);
     }
 
     #[test]
     fn a_full_table_forgets_the_idle_and_lets_others_in_uncounted() {
-        let addresses = Addresses::new(Some(1), Rate::a_second(1, 1)).unwrap();
-        let keys: Vec<_> = (0..ADDRESSES_MAX as u32)
-            .map(|number| addresses.come(v4(number), NOW).unwrap().unwrap())
-            .collect();
+        let addresses = Addresses::default();
+        let each = Each { connections: Some(1), rate: Rate::a_second(1, 1) };
+        let come = |address, now| addresses.come(address, each, now);
+        let keys: Vec<_> =
+            (0..ADDRESSES_MAX as u32).map(|number| come(v4(number), NOW).unwrap().unwrap()).collect();
         let newcomer = v4(u32::MAX);
-        assert_eq!(addresses.come(newcomer, NOW), Ok(None), "all others are connected");
+        assert_eq!(come(newcomer, NOW), Ok(None), "all others are connected");
         assert_eq!((addresses.uncounted(), addresses.len()), (1, ADDRESSES_MAX));
-        assert_eq!(
-            addresses.come(v4(0), NOW),
-            Err(TooMuch::Often(Duration::from_secs(1))),
-            "and still limited"
-        );
-        keys[1..].iter().for_each(|key| addresses.go(*key));
+        assert_eq!(come(v4(0), NOW), Err(TooMuch::Often(Duration::from_secs(1))), "and still limited");
+        keys[1..].iter().for_each(|key| addresses.go(*key, each));
         let later = NOW + SWEEP_EVERY;
-        assert!(addresses.come(newcomer, later).unwrap().is_some());
+        assert!(come(newcomer, later).unwrap().is_some());
         assert_eq!(addresses.len(), 2, "the newcomer and the one who stayed");
-        assert_eq!(addresses.come(v4(0), later), Err(TooMuch::Connections));
+        assert_eq!(come(v4(0), later), Err(TooMuch::Connections));
     }
 }

@@ -79,7 +79,7 @@ fn check(role: &str, file: Option<&File>, is_offline: bool) -> Result<ArgMatches
             _ => Ok(()),
         };
         settled.map_err(|failure| match failure {
-            Failure::Said { text, .. } => file.says(role, &text),
+            Failure::Said { text, .. } => file.says(role, None, &text),
             other => other,
         })?;
     }
@@ -96,6 +96,15 @@ fn reach(settings: &::logic::Settings, is_offline: bool) -> Result<(), Failure> 
     Ok(())
 }
 
+/// A value as it may be shown: that may be pasted somewhere, and a key does not go with it.
+pub(super) fn showable(key: &str, value: &str) -> String {
+    match key {
+        "api-key" => "…".to_owned(),
+        "engine" => ::logic::without_password(value),
+        _ => value.to_owned(),
+    }
+}
+
 /// What holds, as a file that would say the same, with where it comes from.
 fn shown(role: &str, matches: &ArgMatches) -> String {
     let mut text = format!("[{role}]\n");
@@ -104,14 +113,8 @@ fn shown(role: &str, matches: &ArgMatches) -> String {
     for (long, arg) in keys(&command) {
         let id = arg.get_id().as_str();
         let Some(raw) = matches.get_raw(id) else { continue };
-        // What is shown may be pasted somewhere: a key does not go with it.
-        let values: Vec<_> = match long {
-            "api-key" => vec!["\"…\"".to_owned()],
-            "engine" => raw
-                .map(|value| format!("{:?}", ::logic::without_password(&value.to_string_lossy())))
-                .collect(),
-            _ => raw.map(|value| format!("{:?}", value.to_string_lossy())).collect(),
-        };
+        let values: Vec<_> =
+            raw.map(|value| format!("{:?}", showable(long, &value.to_string_lossy()))).collect();
         let value = match &values[..] {
             [one] if matches!(one.as_str(), "\"true\"" | "\"false\"") => one.trim_matches('"').to_owned(),
             [one] if !matches!(arg.get_action(), clap::ArgAction::Append) => one.clone(),

@@ -3,6 +3,8 @@
 //!
 //! Keys are checked here, all of them, whichever node starts; values are checked as the flags that they become.
 
+mod lines;
+
 use std::path::{Path, PathBuf};
 
 use clap::{Arg, ArgAction, Command, CommandFactory};
@@ -13,12 +15,18 @@ use super::Cli;
 use super::history;
 use super::layers::ROLES;
 use crate::failure::Failure;
+use lines::Lines;
+pub(super) use lines::Place;
+
+/// What is wrong, and where.
+pub(super) type Fault = (Place, String);
 
 /// A file whose tables and keys are all known.
 #[derive(Debug)]
 pub(super) struct File {
     path: PathBuf,
     tables: Table,
+    lines: Lines,
 }
 
 impl File {
@@ -37,14 +45,27 @@ impl File {
     /// # Errors
     /// Everything that is wrong with it, a line each.
     pub(super) fn parse(path: &Path, text: &str) -> Result<Self, Failure> {
-        let say = |text: &dyn std::fmt::Display| Failure::config(format!("{}: {text}", path.display()));
-        let tables: Table = text.parse().map_err(|error: toml::de::Error| say(&error))?;
+        let tables = text.parse::<Table>().map_err(|error| unreadable(path, text, &error))?;
         let wrong = faults(&tables);
+        let file = Self { path: path.to_owned(), tables, lines: Lines::of(text) };
         if wrong.is_empty() {
-            return Ok(Self { path: path.to_owned(), tables });
+            return Ok(file);
         }
-        let lines: Vec<_> = wrong.iter().map(|fault| format!("{}: {fault}", path.display())).collect();
-        Err(Failure::config(lines.join("\n          ")))
+        let said: Vec<_> =
+            wrong.iter().map(|(place, fault)| format!("{}: {fault}", file.at(Some(place)))).collect();
+        Err(Failure::config(said.join("\n          ")))
+    }
+
+    /// The file, with the line of a place if that is known.
+    fn at(&self, place: Option<&Place>) -> String {
+        let line = place.and_then(|place| self.lines.find(place));
+        line.map_or_else(|| self.path.display().to_string(), |line| format!("{}:{line}", self.path.display()))
+    }
+
+    /// Its keys of a role.
+    pub(super) fn keys_of(&self, role: &str) -> Vec<String> {
+        let table = self.tables.get(role).and_then(Value::as_table);
+        table.into_iter().flat_map(Table::keys).cloned().collect()
     }
 
     /// Whether it has a table for a role.
@@ -72,9 +93,10 @@ impl File {
         flags
     }
 
-    /// A failure that concerns a role's table.
-    pub(super) fn says(&self, role: &str, text: &str) -> Failure {
-        Failure::config(format!("{}: [{role}]: {text}", self.path.display()))
+    /// A failure that concerns a role's table, and perhaps a key of it.
+    pub(super) fn says(&self, role: &str, key: Option<&str>, text: &str) -> Failure {
+        let place = key.map(|key| Place::of(role, key));
+        Failure::config(format!("{}: [{role}]: {text}", self.at(place.as_ref())))
     }
 }
 
@@ -95,7 +117,16 @@ fn flag<'a>(command: &'a Command, key: &str) -> Option<&'a Arg> {
     keys(command).find(|(long, _)| *long == key).map(|(_, arg)| arg)
 }
 
-fn faults(tables: &Table) -> Vec<String> {
+/// A file that is no TOML, in one line.
+fn unreadable(path: &Path, text: &str, error: &toml::de::Error) -> Failure {
+    let at = error.span().map_or(0, |span| span.start);
+    let line = lines::line_of(text, at);
+    let shown = text.lines().nth(line - 1).unwrap_or_default().trim();
+    let message = error.message();
+    Failure::config(format!("{}:{line}: {message}; the line is: {shown:.100}", path.display()))
+}
+
+fn faults(tables: &Table) -> Vec<Fault> {
     let mut faults = Vec::new();
     for (role, value) in tables {
         if history::TABLES.contains(&role.as_str()) {
@@ -104,24 +135,21 @@ fn faults(tables: &Table) -> Vec<String> {
         }
         if !ROLES.contains(&role.as_str()) {
             let known: Vec<_> = ROLES.into_iter().chain(history::TABLES).collect();
-            faults.push(format!("unknown table [{role}]; {}", hint(role, &known)));
+            faults.push((Place::of(role, ""), format!("unknown table [{role}]; {}", hint(role, &known))));
             continue;
         }
         let Value::Table(table) = value else {
-            faults.push(format!("{role:?} must be a table: [{role}]"));
+            faults.push((Place::of(role, ""), format!("{role:?} must be a table: [{role}]")));
             continue;
         };
         let command = role_command(role);
         let known: Vec<&str> = keys(&command).map(|(long, _)| long).collect();
         for (key, value) in table {
-            match flag(&command, key) {
-                None => faults.push(format!("[{role}]: unknown key {key:?}; {}", hint(key, &known))),
-                Some(arg) => {
-                    if let Err(wrong) = texts(value, arg) {
-                        faults.push(format!("[{role}]: {key:?} {wrong}"));
-                    }
-                }
-            }
+            let fault = match flag(&command, key) {
+                None => Some(format!("[{role}]: unknown key {key:?}; {}", hint(key, &known))),
+                Some(arg) => texts(value, arg).err().map(|wrong| format!("[{role}]: {key:?} {wrong}")),
+            };
+            faults.extend(fault.map(|fault| (Place::of(role, key), fault)));
         }
     }
     faults
@@ -157,7 +185,7 @@ mod tests {
     use super::*;
 
     fn faults_of(text: &str) -> Vec<String> {
-        faults(&text.parse().unwrap())
+        faults(&text.parse().unwrap()).into_iter().map(|(_, fault)| fault).collect()
     }
 
     #[test]
@@ -175,5 +203,23 @@ mod tests {
         }
         assert_eq!(faults_of("[x1]\n[y1]\n").len(), 2);
         assert_eq!(faults_of("[logic]\ngateway = [\"a:1\", \"b:2\"]\ninsecure = true"), [""; 0]);
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_with_its_line() {
+        for (text, said) in [
+            ("[gateway]\n\nwidnow = \"1s\"", "t.toml:3: [gateway]: unknown key \"widnow\"; did you mean"),
+            ("[gateway]\nwindow = \n", "t.toml:2: "),
+            (
+                "\n[[rooms]]\nmatch = \"a\"\nttl = \"1h\"\nhistory = 0",
+                "t.toml:5: [[rooms]] 1: \"history\" is a number",
+            ),
+            ("\n[[users]]\nttl = \"1h\"", "t.toml:2: [[users]] 1: \"match\" is missing"),
+        ] {
+            let Err(Failure::Said { text: found, .. }) = File::parse(Path::new("t.toml"), text) else {
+                panic!("{text}");
+            };
+            assert!(found.starts_with(said), "{found}");
+        }
     }
 }

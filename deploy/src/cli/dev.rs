@@ -8,12 +8,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::BoolishValueParser;
+use common::descriptors::Descriptors;
 
 use super::admission::Admission;
 use super::gateway::Flow;
 use super::node::{self, Common};
+use super::reload::Reloader;
 use super::tls::Plaintext;
-use super::{history, limits, values};
+use super::{Command, history, limits, values};
 use crate::failure::Failure;
 use crate::{nodes, output, web};
 
@@ -97,6 +99,7 @@ impl Args {
                 self.listen_host
             )));
         }
+        self.common.check()?;
         self.gateway_limits.check(self.flow.heartbeat)?;
         let outgoing_tls = self.admission.outgoing(&[])?;
         let admission = self.admission.read(true, outgoing_tls.as_ref())?;
@@ -161,19 +164,30 @@ impl Args {
         let open = SocketAddr::new(self.listen_host, self.port_base);
         Plaintext::default().port("all nodes", open, false, "tidegate gateway and logic have TLS").warn();
         let descriptors = nodes::raise_descriptors();
-        // One process: its gateways share what the descriptors allow.
-        let mut share = (descriptors.connections() / usize::from(self.gateways)).max(1);
-        if let Some(most) = self.max_connections {
-            share = share.min(most as usize);
-        }
+        let share = self.share(&mut cluster, descriptors.connections());
+        nodes::on_runtime(Box::pin(serve(cluster, descriptors, share)))
+    }
+
+    /// Lets as many clients into each gateway as descriptors allow: it is one process. How many that are.
+    pub(super) fn share(&self, cluster: &mut Cluster, fit: usize) -> usize {
+        let share = (fit / usize::from(self.gateways)).max(1);
+        let share = self.max_connections.map_or(share, |most| share.min(most as usize));
         for gateway in &mut cluster.gateways {
             gateway.max_connections = gateway.max_connections.min(share);
         }
-        nodes::on_runtime(Box::pin(serve(cluster, descriptors.limit, share)))
+        share
     }
 }
 
-async fn serve(cluster: Cluster, descriptors: u64, share: usize) -> Result<(), Failure> {
+#[cfg(test)]
+impl Cluster {
+    /// All that can change while the nodes run.
+    pub(super) fn changing(&self) -> String {
+        format!("{} {}", ::gateway::Tuner::changing(&self.gateways[0]), ::logic::Tuner::changing(&self.logic))
+    }
+}
+
+async fn serve(cluster: Cluster, descriptors: Descriptors, share: usize) -> Result<(), Failure> {
     let signals = nodes::signals()?;
     let taken = |error: io::Error| match error.kind() {
         io::ErrorKind::InvalidInput | io::ErrorKind::ResourceBusy | io::ErrorKind::StorageFull => {
@@ -190,15 +204,31 @@ async fn serve(cluster: Cluster, descriptors: u64, share: usize) -> Result<(), F
     settings.gateways = gateways.iter().map(|gateway| gateway.ingress_addr().to_string()).collect();
     let logic = ::logic::Node::bind(settings).await.map_err(taken)?;
     let (api, wanted) = (reachable(logic.api_addr()), gateways.len());
-    output::line(&addresses(&logic, &gateways, descriptors, share))
+    output::line(&addresses(&logic, &gateways, descriptors.limit, share))
         .or_else(|failure| if matches!(failure, Failure::Unread) { Ok(()) } else { Err(failure) })?;
     let ready = async move {
         linked(&api.to_string(), wanted).await;
         output::line("READY")
     };
+    let reloader = reloader(&logic, &gateways, descriptors.connections())?;
     let gateways = gateways.into_iter().map(nodes::Part::gateway).collect();
     // Logic first: what it accepted is with the gateways before they send their last frames.
-    Box::pin(nodes::run(vec![vec![nodes::Part::logic(logic)], gateways], ready, signals)).await
+    Box::pin(nodes::run(vec![vec![nodes::Part::logic(logic)], gateways], ready, signals, reloader)).await
+}
+
+/// What tells all nodes their settings anew.
+fn reloader(logic: &::logic::Node, gateways: &[::gateway::Node], fit: usize) -> Result<Reloader, Failure> {
+    let logic = logic.tuner();
+    let gateways: Vec<_> = gateways.iter().map(::gateway::Node::tuner).collect();
+    let reloads = gateways.iter().map(|tuner| tuner.reloads.clone()).chain([logic.reloads.clone()]).collect();
+    Reloader::new("dev", reloads, move |command| {
+        let Command::Dev(args) = command else { return Ok(()) };
+        let mut cluster = args.settings()?;
+        args.share(&mut cluster, fit);
+        gateways.iter().zip(&cluster.gateways).for_each(|(tuner, settings)| tuner.tune(settings));
+        logic.tune(&cluster.logic);
+        Ok(())
+    })
 }
 
 fn addresses(logic: &::logic::Node, gateways: &[::gateway::Node], descriptors: u64, share: usize) -> String {

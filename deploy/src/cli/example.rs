@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use clap::{Arg, ArgAction};
 
+use super::changes::Change;
 use super::config::{keys, role_command};
 use super::layers::ROLES;
 
@@ -16,9 +17,14 @@ const HEAD: &str = "\
 # A file needs only what differs; whatever is left out is as it stands here. A flag (--window 250ms) and a variable
 # (TIDEGATE_WINDOW=250ms) count more than the file. `tidegate check-config FILE` says what is wrong with one, and what
 # would hold. Durations are written 250ms, 30s, 5m, 1h; sizes 64KiB, 1MiB.
+#
+# SIGHUP (systemctl reload) reads the file anew. Each setting says whether that suffices for it (reload: SIGHUP) or whether a
+# node must start anew (reload: restart). A file with anything wrong in it changes nothing: see the log, or /statusz. A
+# limit that is lowered keeps newcomers out; whoever is there already stays.
 
 # Whose items are kept for those who were away: the first rule whose pattern matches a name decides, and without one
-# nothing is kept. `*` stands for any part of a name.
+# nothing is kept. `*` stands for any part of a name. Reload all logic nodes that share a store.
+# reload: SIGHUP
 #
 #[[rooms]]
 #match = \"chat.*\"
@@ -43,6 +49,7 @@ pub(super) fn file() -> String {
         for (key, arg) in keys(&command).filter(|(_, arg)| !arg.is_hide_set()) {
             text.push('\n');
             comment(&mut text, &help(arg));
+            let _ = writeln!(text, "# {}", Change::of(role, key).words());
             let _ = writeln!(text, "#{key} = {}", value(arg));
         }
     }
@@ -120,5 +127,12 @@ mod tests {
         File::parse(Path::new("example"), &all.join("\n")).unwrap();
         File::parse(Path::new("example"), &text).unwrap();
         assert!(settings > 80, "{settings} settings");
+        let said = text.lines().filter(|line| line.starts_with("# reload: ")).count();
+        let of_rules = HEAD.lines().filter(is_setting).count();
+        assert_eq!(
+            said,
+            settings - of_rules + 1,
+            "of each it is said how it is changed, and once of the rules"
+        );
     }
 }

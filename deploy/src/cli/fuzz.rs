@@ -30,6 +30,6 @@ pub fn config(data: &[u8]) {
 }
 
 fn check(failure: &Failure) {
-    let is_said = matches!(failure, Failure::Said { code: 78, text } if text.contains("tidegate.toml: "));
+    let is_said = matches!(failure, Failure::Said { code: 78, text } if text.contains("tidegate.toml:"));
     assert!(is_said, "{failure:?}");
 }

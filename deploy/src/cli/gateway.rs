@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 use clap::builder::BoolishValueParser;
+use common::descriptors::Descriptors;
 
 use super::admission::Admission;
 use super::limits;
 use super::node::{self, Common};
+use super::reload::Reloader;
 use super::tls::{self, Plaintext};
-use super::values;
+use super::{Command, values};
 use crate::failure::Failure;
 use crate::sockets::{self, Passed};
 use crate::{nodes, output};
@@ -171,6 +173,7 @@ impl Args {
                  or --insecure, which believes what clients say of themselves",
             ));
         }
+        self.common.check()?;
         self.limits.check(self.flow.heartbeat)?;
         let outgoing_tls = self.admission.outgoing(&self.announce)?;
         let mut settings = ::gateway::Settings {
@@ -246,18 +249,30 @@ impl Args {
             );
         }
         let descriptors = nodes::raise_descriptors();
-        let fit = descriptors.connections();
+        self.fit(&mut settings, descriptors.connections());
+        nodes::on_runtime(Box::pin(serve(settings, passed, descriptors)))
+    }
+
+    /// Lets in as many clients as descriptors allow, unless another number was asked for.
+    fn fit(&self, settings: &mut ::gateway::Settings, fit: usize) {
         if self.max_connections.is_none() {
             settings.max_connections = settings.max_connections.min(fit);
         } else if settings.max_connections > fit {
             let asked = settings.max_connections;
-            tracing::warn!(asked, fit, "--max-connections is more than the descriptors allow");
+            tracing::warn!(
+                asked,
+                fit,
+                "--max-connections is more than the descriptors allow: raise their limit (LimitNOFILE, ulimit -n), or clients beyond {fit} wait in the backlog"
+            );
         }
-        nodes::on_runtime(Box::pin(serve(settings, passed, descriptors.limit)))
     }
 }
 
-async fn serve(settings: ::gateway::Settings, passed: Passed, descriptors: u64) -> Result<(), Failure> {
+async fn serve(
+    settings: ::gateway::Settings,
+    passed: Passed,
+    descriptors: Descriptors,
+) -> Result<(), Failure> {
     let signals = nodes::signals()?;
     let flags = [("--listen", settings.listen), ("--ingress", settings.ingress), ("--ops", settings.ops)];
     let connections = settings.max_connections;
@@ -265,15 +280,24 @@ async fn serve(settings: ::gateway::Settings, passed: Passed, descriptors: u64) 
     let bound = bound.map_err(|error| nodes::not_bound(&error, &flags))?;
     let text = format!(
         "gateway {}\n  clients      {}://{}/ws\n  link         {}\n  ops          http://{}/statusz\n  \
-         descriptors  {descriptors}: up to {connections} clients",
+         descriptors  {}: up to {connections} clients",
         bound.name(),
         bound.scheme(),
         bound.clients_addr(),
         bound.ingress_addr(),
         bound.ops_addr(),
+        descriptors.limit,
     );
+    let (tuner, fit) = (bound.tuner(), descriptors.connections());
+    let reloader = Reloader::new("gateway", vec![tuner.reloads.clone()], move |command| {
+        let Command::Gateway(args) = command else { return Ok(()) };
+        let mut settings = args.settings()?;
+        args.fit(&mut settings, fit);
+        tuner.tune(&settings);
+        Ok(())
+    })?;
     let ready = async move { output::line(&format!("{text}\nREADY")) };
-    Box::pin(nodes::run(vec![vec![nodes::Part::gateway(bound)]], ready, signals)).await
+    Box::pin(nodes::run(vec![vec![nodes::Part::gateway(bound)]], ready, signals, reloader)).await
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use ::logic::{AGE_MAX, HistoryRule, HistoryRules, ITEMS_MAX, RULES_MAX};
 use common::patterns::Pattern;
 use toml::{Table, Value};
 
-use super::config::{File, hint};
+use super::config::{Fault, File, Place, hint};
 use super::values;
 use crate::failure::Failure;
 
@@ -21,11 +21,14 @@ const KEYS: [&str; 3] = ["match", "history", "ttl"];
 /// # Errors
 /// What is wrong with the file.
 pub(super) fn rules(file: Option<&Path>) -> Result<HistoryRules, Failure> {
-    let Some(path) = file else { return Ok(HistoryRules::default()) };
-    let file = File::read(path)?;
+    file.map_or_else(|| Ok(HistoryRules::default()), |path| File::read(path).map(|file| rules_of(&file)))
+}
+
+/// The rules of a file.
+pub(super) fn rules_of(file: &File) -> HistoryRules {
     // What is wrong with them was said by `read`.
     let of = |name: &str| file.table(name).and_then(|value| read(name, value).ok()).unwrap_or_default();
-    Ok(HistoryRules { rooms: of("rooms"), users: of("users") })
+    HistoryRules { rooms: of("rooms"), users: of("users") }
 }
 
 /// What `dev` keeps if its file says nothing: of every room and user a hundred items for ten minutes.
@@ -39,37 +42,43 @@ pub(super) fn of_dev() -> HistoryRules {
 ///
 /// # Errors
 /// Everything that is wrong with them.
-pub(super) fn read(name: &str, value: &Value) -> Result<Vec<HistoryRule>, Vec<String>> {
+pub(super) fn read(name: &str, value: &Value) -> Result<Vec<HistoryRule>, Vec<Fault>> {
+    let all = |fault: String| Err(vec![(Place::of(name, ""), fault)]);
     let Some(tables) = value.as_array() else {
-        return Err(vec![format!("{name:?} must be tables: [[{name}]]")]);
+        return all(format!("{name:?} must be tables: [[{name}]]"));
     };
     if tables.len() > RULES_MAX {
-        return Err(vec![format!("[[{name}]]: {} rules; at most {RULES_MAX} are taken", tables.len())]);
+        return all(format!("[[{name}]]: {} rules; at most {RULES_MAX} are taken", tables.len()));
     }
     let (mut rules, mut wrong) = (Vec::new(), Vec::new());
     for (number, table) in tables.iter().enumerate() {
-        match table.as_table().ok_or_else(|| "must be a table".to_owned()).and_then(rule) {
+        match table.as_table().ok_or_else(|| ("", "must be a table".to_owned())).and_then(rule) {
             Ok(rule) => rules.push(rule),
-            Err(fault) => wrong.push(format!("[[{name}]] {}: {fault}", number + 1)),
+            Err((key, fault)) => {
+                let place = Place { number, ..Place::of(name, key) };
+                wrong.push((place, format!("[[{name}]] {}: {fault}", number + 1)));
+            }
         }
     }
     if wrong.is_empty() { Ok(rules) } else { Err(wrong) }
 }
 
-fn rule(table: &Table) -> Result<HistoryRule, String> {
+/// A rule; or the key that is at fault, and how.
+fn rule(table: &Table) -> Result<HistoryRule, (&str, String)> {
     if let Some(unknown) = table.keys().find(|key| !KEYS.contains(&key.as_str())) {
-        return Err(format!("unknown key {unknown:?}; {}", hint(unknown, &KEYS)));
+        return Err((unknown, format!("unknown key {unknown:?}; {}", hint(unknown, &KEYS))));
     }
-    let text = |key: &str| {
-        let value = table.get(key).ok_or_else(|| format!("{key:?} is missing"))?;
-        value.as_str().ok_or_else(|| format!("{key:?} is a text in quotes"))
+    let text = |key: &'static str| {
+        let value = table.get(key).ok_or_else(|| (key, format!("{key:?} is missing")))?;
+        value.as_str().ok_or_else(|| (key, format!("{key:?} is a text in quotes")))
     };
-    let matches = Pattern::parse(text("match")?).map_err(|bad| format!("\"match\" {bad}"))?;
-    let age = values::age(text("ttl")?, AGE_MAX).map_err(|bad| format!("\"ttl\": {bad}"))?;
-    let items = table.get("history").ok_or("\"history\" is missing: how many items are kept")?;
+    let matches = Pattern::parse(text("match")?).map_err(|bad| ("match", format!("\"match\" {bad}")))?;
+    let age = values::age(text("ttl")?, AGE_MAX).map_err(|bad| ("ttl", format!("\"ttl\": {bad}")))?;
+    let wrong = |words: String| ("history", format!("\"history\" {words}"));
+    let items = table.get("history").ok_or_else(|| wrong("is missing: how many items are kept".into()))?;
     let items = items.as_integer().and_then(|items| usize::try_from(items).ok());
     let items = items.filter(|items| (1..=ITEMS_MAX).contains(items));
-    let items = items.ok_or_else(|| format!("\"history\" is a number of items from 1 to {ITEMS_MAX}"))?;
+    let items = items.ok_or_else(|| wrong(format!("is a number of items from 1 to {ITEMS_MAX}")))?;
     Ok(HistoryRule { matches, items, age })
 }
 
@@ -79,7 +88,7 @@ mod tests {
 
     fn rooms(text: &str) -> Result<Vec<HistoryRule>, Vec<String>> {
         let table: Table = text.parse().unwrap();
-        read("rooms", &table["rooms"])
+        read("rooms", &table["rooms"]).map_err(|wrong| wrong.into_iter().map(|(_, fault)| fault).collect())
     }
 
     #[test]

@@ -7,9 +7,9 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::builder::Resettable;
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
-use clap::{ArgMatches, CommandFactory, FromArgMatches};
+use clap::{ArgMatches, Command, CommandFactory, FromArgMatches};
 
 use super::Cli;
 use super::config::File;
@@ -18,20 +18,37 @@ use crate::failure::Failure;
 /// The commands that take a configuration file; its tables have the same names.
 pub(super) const ROLES: [&str; 3] = ["dev", "gateway", "logic"];
 
+/// All layers of a node's settings, read at one moment.
+pub(super) struct Layers {
+    /// What flags and environment say.
+    pub(super) given: ArgMatches,
+    /// With the file and the defaults beneath.
+    pub(super) all: ArgMatches,
+    /// The file, if one is named.
+    pub(super) file: Option<File>,
+}
+
 /// Reads the command line, the environment and the file.
 ///
 /// # Errors
 /// Usage (2), or what is wrong with the environment or the file (78).
 pub(crate) fn parse(argv: impl Iterator<Item = OsString>) -> Result<Cli, Failure> {
+    Ok(Cli::from_arg_matches(&read(argv)?.all)?)
+}
+
+/// The same, layer by layer.
+///
+/// # Errors
+/// Usage (2), or what is wrong with the environment or the file (78).
+pub(super) fn read(argv: impl Iterator<Item = OsString>) -> Result<Layers, Failure> {
     let argv = with_command(argv.collect());
-    let matches = matches(&argv)?;
-    let role = matches.subcommand().filter(|(role, _)| ROLES.contains(role));
-    let file = role.and_then(|(role, sub)| Some((role, sub, sub.get_one::<PathBuf>("config")?)));
-    let matches = match file {
-        Some((role, given, path)) => with_file(&File::read(path)?, role, Some(given), &argv)?,
-        None => matches,
-    };
-    Ok(Cli::from_arg_matches(&matches)?)
+    let given = matches(&argv)?;
+    let role = given.subcommand().filter(|(role, _)| ROLES.contains(role));
+    let named = role.and_then(|(role, sub)| Some((role, sub, sub.get_one::<PathBuf>("config")?)));
+    let Some((role, sub, path)) = named else { return Ok(Layers { all: given.clone(), given, file: None }) };
+    let file = File::read(path)?;
+    let all = with_file(&file, role, Some(sub), &argv)?;
+    Ok(Layers { given, all, file: Some(file) })
 }
 
 /// What flags and environment say, without a file.
@@ -56,7 +73,14 @@ pub(super) fn with_file(
     let mut argv = argv.to_vec();
     // Right behind the word that names the role, so that what was typed stays as it was typed.
     argv.splice(2..2, file.flags(role, is_given).into_iter().map(OsString::from));
-    Cli::command().try_get_matches_from(argv).map_err(|error| file.says(role, &first_line(&error)))
+    Cli::command().try_get_matches_from(argv).map_err(|error| {
+        // Flags and variables alone were right, so it is a key of the file.
+        let key = match error.get(ContextKind::InvalidArg) {
+            Some(ContextValue::String(arg)) => arg.trim_start_matches('-').split([' ', '=', '[']).next(),
+            _ => None,
+        };
+        file.says(role, key, &first_line(&error))
+    })
 }
 
 /// Where a value was given, if it was: on the command line or in the environment.
@@ -82,12 +106,16 @@ fn blame(error: clap::Error, argv: &[OsString]) -> Failure {
     if !matches!(error.kind(), ErrorKind::ValueValidation | ErrorKind::InvalidValue) {
         return error.into();
     }
-    let bare = Cli::command()
-        .mut_subcommands(|sub| sub.mut_args(|arg| arg.env(Resettable::<clap::builder::OsStr>::Reset)));
-    match bare.try_get_matches_from(argv) {
+    match without_environment().try_get_matches_from(argv) {
         Ok(_) => Failure::config(format!("the environment (TIDEGATE_…): {}", first_line(&error))),
         Err(_) => error.into(),
     }
+}
+
+/// The command line as it is where no variable is set.
+pub(super) fn without_environment() -> Command {
+    Cli::command()
+        .mut_subcommands(|sub| sub.mut_args(|arg| arg.env(Resettable::<clap::builder::OsStr>::Reset)))
 }
 
 /// What clap says, without its headline and its hints.

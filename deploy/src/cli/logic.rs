@@ -11,8 +11,9 @@ use common::fresh::Fresh;
 
 use super::limits;
 use super::node::{self, Common};
+use super::reload::Reloader;
 use super::tls::{self, Plaintext};
-use super::{engine, history, values};
+use super::{Command, engine, history, values};
 use crate::failure::Failure;
 use crate::sockets::{self, Passed};
 use crate::{nodes, output};
@@ -113,6 +114,7 @@ impl Args {
                  Give it --link-secret-file FILE, the same as the gateways', or a certificate (--link-tls-cert), or --insecure on a network that you trust",
             ));
         }
+        self.common.check()?;
         node::check_data_dir(self.data_dir.as_deref())?;
         let engine = self.engine.choice()?;
         if self.data_dir.is_some() && !matches!(engine, ::logic::EngineChoice::Embedded) {
@@ -217,8 +219,14 @@ async fn serve(settings: ::logic::Settings, passed: Passed, descriptors: u64) ->
         bound.api_addr(),
         bound.ops_addr(),
     );
+    let tuner = bound.tuner();
+    let reloader = Reloader::new("logic", vec![tuner.reloads.clone()], move |command| {
+        let Command::Logic(args) = command else { return Ok(()) };
+        tuner.tune(&args.settings()?);
+        Ok(())
+    })?;
     let ready = async move { output::line(&format!("{text}\nREADY")) };
-    Box::pin(nodes::run(vec![vec![nodes::Part::logic(bound)]], ready, signals)).await
+    Box::pin(nodes::run(vec![vec![nodes::Part::logic(bound)]], ready, signals, reloader)).await
 }
 
 #[cfg(test)]

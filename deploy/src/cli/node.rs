@@ -63,6 +63,14 @@ impl Common {
         Ok(())
     }
 
+    /// Checks what can be checked before the log starts, and when it is reloaded.
+    ///
+    /// # Errors
+    /// A filter that cannot be read.
+    pub(super) fn check(&self) -> Result<(), Failure> {
+        logging::check(&self.log).map_err(Failure::config)
+    }
+
     /// Watches standard input from now on, if that was asked for.
     ///
     /// # Errors

@@ -142,7 +142,10 @@ fn unknown_keys_of_a_file_name_the_nearest_known() {
         ("[gateway]\nwidnow = \"1s\"", "did you mean \"window\"?"),
         ("[gatewya]\n", "did you mean \"gateway\"?"),
         ("[logic]\ngateways = [\"a:1\"]", "did you mean \"gateway\"?"),
-        ("[gateway]\nwindow = \"2m\"", "[gateway]: invalid value '2m' for '--window <DURATION>'"),
+        (
+            "[gateway]\nwindow = \"2m\"",
+            "tidegate.toml:2: [gateway]: invalid value '2m' for '--window <DURATION>'",
+        ),
         ("[gateway]\nwindow = 1.5", "write it in quotes"),
         ("[gateway]\nwindow-mod = \"leading\"", "did you mean \"window-mode\"?"),
         ("[gateway]\nmerger-byte = \"1MiB\"", "did you mean \"merger-bytes\"?"),
@@ -151,7 +154,7 @@ fn unknown_keys_of_a_file_name_the_nearest_known() {
             "[gateway]: invalid value 'first' for '--window-mode <WINDOW_MODE>'",
         ),
         ("[gateway]\nname = \"g\"", "--link-secret-file"),
-        ("[gateway\n", "tidegate.toml: "),
+        ("[gateway\n", "tidegate.toml:1: "),
     ] {
         let (code, out, err) = effective(text, &[]);
         assert_eq!((code, out.as_str()), (78, ""), "{text}: {err}");

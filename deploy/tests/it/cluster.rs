@@ -224,6 +224,11 @@ impl Node {
         process.text()
     }
 
+    /// Waits for a line that contains `part`, and returns it.
+    pub(crate) fn line(&mut self, part: &str) -> String {
+        self.process.as_mut().unwrap().line(part)
+    }
+
     /// Kills the process as a crash would.
     pub(crate) fn kill(&mut self) {
         self.process = None;

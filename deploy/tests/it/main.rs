@@ -19,6 +19,7 @@ mod load_tool;
 mod manage;
 mod overload;
 mod process;
+mod reload;
 mod secured;
 mod strangers;
 mod tls;

@@ -4,18 +4,18 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Instant;
 
+use common::live::Live;
 use common::tasks::Tasks;
 
 use crate::counters::Counters;
-use crate::settings::Slow;
+use crate::tune::Tune;
 
 /// What all connections of a gateway share when they write.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) counters: Arc<Counters>,
     pub(crate) tasks: Tasks,
-    pub(crate) outbox_bytes_max: usize,
-    pub(crate) slow: Slow,
+    pub(crate) tune: Arc<Live<Tune>>,
     pub(crate) started: Instant,
     pub(crate) instance: common::ids::Instance,
 }
@@ -35,8 +35,7 @@ impl Shared {
         Self {
             counters: Arc::new(Counters::new(&common::metrics::Metrics::new("test"))),
             tasks: Tasks::new(common::shutdown::Shutdown::new()),
-            outbox_bytes_max: 1000,
-            slow: Slow::Close,
+            tune: Tune::live(&crate::Settings { outbox_bytes_max: 1000, ..Default::default() }),
             started: Instant::now(),
             instance: common::ids::Instance(1),
         }

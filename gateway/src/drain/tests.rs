@@ -10,6 +10,7 @@ use crate::node::assemble;
 use crate::registry::{Identity, Registration};
 use crate::settings::Settings;
 use crate::transport::{Memory, Transport};
+use crate::tune::Tuner;
 
 const DRAIN: Duration = Duration::from_secs(10);
 
@@ -30,7 +31,9 @@ impl World {
         let settings = Settings { drain: DRAIN, workers: 1, ..Settings::default() };
         let (shutdown, address) = (Shutdown::new(), settings.listen);
         let tasks = Tasks::new(shutdown.clone());
-        let parts = Arc::new(assemble(settings, address, &Metrics::new("gateway"), &tasks, &shutdown));
+        let metrics = Metrics::new("gateway");
+        let tuner = Tuner::new(&settings, &metrics);
+        let parts = Arc::new(assemble(settings, tuner, address, &metrics, &tasks, &shutdown));
         let world = Self { parts, clients: Mutex::default() };
         (0..clients).for_each(|_| world.connect());
         world

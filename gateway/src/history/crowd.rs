@@ -19,6 +19,7 @@ use crate::node::assemble;
 use crate::registry::Identity;
 use crate::settings::Settings;
 use crate::transport::{Memory, Transport};
+use crate::tune::Tuner;
 
 const CLIENTS: usize = 20_000;
 const ROOMS: usize = 40;
@@ -31,7 +32,9 @@ const HEAD: u64 = 3;
 async fn a_crowd_that_comes_back_is_a_question_for_each_room_and_each_gets_its_items_once() {
     let (settings, shutdown) = (Settings::default(), Shutdown::new());
     let (address, tasks) = (settings.listen, Tasks::new(shutdown.clone()));
-    let parts = Arc::new(assemble(settings, address, &Metrics::new("gateway"), &tasks, &shutdown));
+    let metrics = Metrics::new("gateway");
+    let tuner = Tuner::new(&settings, &metrics);
+    let parts = Arc::new(assemble(settings, tuner, address, &metrics, &tasks, &shutdown));
     let hello = LogicHello { history_rooms: vec!["*".to_owned()], ..LogicHello::default() };
     let (_subscribed, mut asked) = parts.fetches.subscribe(&hello);
     let logic = parts.clone();

@@ -95,7 +95,7 @@ impl Wanted {
 /// A link to a logic node that keeps histories.
 #[derive(Debug)]
 pub(crate) struct Source {
-    patterns: Patterns,
+    patterns: RwLock<Patterns>,
     asks: mpsc::Sender<Fetch>,
 }
 
@@ -169,16 +169,12 @@ impl Fetches {
     /// A link begins. Its questions come through what is returned, until the guard is dropped.
     pub(crate) fn subscribe(self: &Arc<Self>, hello: &LogicHello) -> (Subscribed, mpsc::Receiver<Fetch>) {
         let (asks, receiver) = mpsc::channel(FETCHES_MAX);
-        let source = Arc::new(Source { patterns: Patterns::of(hello), asks });
-        let mut sources = self.sources.write();
-        sources.push(source.clone());
-        // A node without rules says nothing of those of another.
-        if !source.patterns.is_empty() || sources.iter().all(|source| source.patterns.is_empty()) {
-            *self.known.write() = Some(source.patterns.clone());
-        }
-        drop(sources);
+        let source = Arc::new(Source { patterns: RwLock::default(), asks });
+        self.sources.write().push(source.clone());
+        let subscribed = Subscribed { fetches: self.clone(), source };
+        subscribed.learn(hello);
         self.linked.notify_waiters();
-        (Subscribed { fetches: self.clone(), source }, receiver)
+        (subscribed, receiver)
     }
 
     /// Waits until there is a link.
@@ -269,7 +265,7 @@ impl Fetches {
         let _place = self.places.acquire().await.ok()?;
         let mut sources: Vec<_> = {
             let sources = self.sources.read();
-            sources.iter().filter(|source| source.patterns.keeps(kind, name)).cloned().collect()
+            sources.iter().filter(|source| source.patterns.read().keeps(kind, name)).cloned().collect()
         };
         // By turns, and the next one where one does not answer: it may be asleep.
         let turn = self.last.load(Ordering::Relaxed) as usize % sources.len().max(1);
@@ -323,6 +319,20 @@ impl Drop for Waiting<'_> {
 pub(crate) struct Subscribed {
     fetches: Arc<Fetches>,
     source: Arc<Source>,
+}
+
+impl Subscribed {
+    /// The logic node says whose histories it keeps, first or anew. Who is in a room stays as it is; who joins from now
+    /// on meets these rules.
+    pub(crate) fn learn(&self, hello: &LogicHello) {
+        let patterns = Patterns::of(hello);
+        let sources = self.fetches.sources.read();
+        *self.source.patterns.write() = patterns.clone();
+        // A node without rules says nothing of those of another.
+        if !patterns.is_empty() || sources.iter().all(|source| source.patterns.read().is_empty()) {
+            *self.fetches.known.write() = Some(patterns);
+        }
+    }
 }
 
 impl Drop for Subscribed {

@@ -46,7 +46,7 @@ fn admitted(parts: &Parts, joined: Join) -> Result<Join, (u16, String)> {
     match joined {
         Join::TooMany => {
             parts.counters.refuse(Limit::RoomsPerClient);
-            let most = parts.settings.limits.rooms_per_client;
+            let most = parts.tune.now().limits.rooms_per_client;
             Err((409, format!("a client is in at most {most} rooms; leave one first")))
         }
         Join::Full => {

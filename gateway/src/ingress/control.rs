@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 
 use super::Link;
-use crate::history::repair;
+use crate::history::{Subscribed, repair};
 use crate::query::Questions;
 use crate::routes::Subscription;
 
@@ -79,7 +79,7 @@ pub(super) async fn run(link: &Link, send: SendStream<Bytes>, mut receive: RecvS
         Err(reason) => return control.refuse(reason).await,
     };
     link.parts.counters.link_ends.replaced.inc_by(greeted.replaced as u64);
-    let (_histories, mut fetches) = link.parts.fetches.subscribe(&peer);
+    let (histories, mut fetches) = link.parts.fetches.subscribe(&peer);
     tracing::info!(logic = %peer.name, "a link is up");
     let _down = Down(&peer.name);
     if greeted.is_other_store {
@@ -92,7 +92,7 @@ pub(super) async fn run(link: &Link, send: SendStream<Bytes>, mut receive: RecvS
         // First: of a link that is over nothing is heard any more.
         biased;
         () = link.over.token.cancelled() => {}
-        ended = control.converse(&subscribed.subscription, &mut fetches, &mut receive, &mut inbound) => {
+        ended = control.converse(&subscribed.subscription, (&histories, &mut fetches), &mut receive, &mut inbound) => {
             return ended;
         }
     }
@@ -148,7 +148,7 @@ impl Control<'_> {
     async fn converse(
         &mut self,
         routes: &Subscription,
-        fetches: &mut mpsc::Receiver<Fetch>,
+        (histories, fetches): (&Subscribed, &mut mpsc::Receiver<Fetch>),
         receive: &mut RecvStream,
         inbound: &mut Inbound,
     ) -> Result<(), Ended> {
@@ -177,7 +177,9 @@ impl Control<'_> {
                                 self.link.parts.fetches.answered(fetched);
                             }
                             Some(control_down::Body::Heads(heads)) => repair::hear(&self.link.parts, &heads),
-                            Some(control_down::Body::Hello(_) | control_down::Body::Alive(_)) | None => {}
+                            // Other rules hold there now.
+                            Some(control_down::Body::Hello(hello)) => histories.learn(&hello),
+                            Some(control_down::Body::Alive(_)) | None => {}
                         }
                     }
                 }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use common::live::Live;
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::Notify;
 
@@ -19,6 +20,7 @@ use super::{Pusher, Urgency};
 use crate::merger::{Batch, Due, Key, Merger, Target};
 use crate::registry::Registry;
 use crate::settings::{Settings, WindowMode};
+use crate::tune::Tune;
 
 /// Sweeps with at most so many writes are done by the lane itself: waking workers would cost more.
 const INLINE_WRITES_MAX: u64 = 16;
@@ -45,8 +47,7 @@ const LATE_MIN: Duration = Duration::from_millis(5);
 pub(super) struct Lane {
     urgency: Urgency,
     window: Duration,
-    /// Bytes of one target that a sweep hands over, about.
-    part_bytes_max: usize,
+    tune: Arc<Live<Tune>>,
     state: Mutex<State>,
     wake: Condvar,
     bulk: Condvar,
@@ -113,14 +114,13 @@ impl Bulk {
 }
 
 impl Lane {
-    pub(super) fn new(urgency: Urgency, limits: &Settings) -> Arc<Self> {
+    pub(super) fn new(urgency: Urgency, settings: &Settings, tune: &Arc<Live<Tune>>) -> Arc<Self> {
         let (window, mode) = match urgency {
-            Urgency::Merged => (limits.window, limits.window_mode),
+            Urgency::Merged => (settings.window, settings.window_mode),
             Urgency::Urgent => (Duration::ZERO, WindowMode::Trailing),
         };
-        let part_bytes_max = limits.outbox_bytes_max / OUTBOX_PART;
         let state = State {
-            merger: Merger::new(window, mode, limits.merger_bytes_max).in_parts(part_bytes_max),
+            merger: Merger::new(window, mode, settings.merger_bytes_max),
             bulk: Bulk::Idle,
             flushes: 0,
             hurried: 0,
@@ -132,7 +132,7 @@ impl Lane {
         Arc::new(Self {
             urgency,
             window,
-            part_bytes_max,
+            tune: tune.clone(),
             state: Mutex::new(state),
             wake: Condvar::new(),
             bulk: Condvar::new(),
@@ -212,6 +212,7 @@ impl Lane {
         let mut guard = self.state.lock();
         loop {
             let state = &mut *guard;
+            state.merger.bound(self.tune.now().merger_bytes_max, self.part_bytes_max());
             let now = Instant::now();
             let is_idle = state.bulk.is_idle();
             if let Some(done) = state.flushing.take_if(|_| is_idle) {
@@ -264,6 +265,11 @@ impl Lane {
         self.eased.notify_waiters();
     }
 
+    /// Bytes of one target that a sweep hands over, about.
+    fn part_bytes_max(&self) -> usize {
+        self.tune.now().outbox_bytes_max / OUTBOX_PART
+    }
+
     /// Whether what a sweep would write of a batch is so much that others should not wait for it.
     fn is_bulk(&self, batch: &Batch, registry: &Registry) -> bool {
         let reach = match &batch.target {
@@ -271,7 +277,7 @@ impl Lane {
             Target::Group(group) => group.members(),
             Target::Client(_) => 1,
         };
-        let bytes = batch.bytes().min(self.part_bytes_max) as u64;
+        let bytes = batch.bytes().min(self.part_bytes_max()) as u64;
         reach.saturating_mul(1 + bytes / WRITE_BYTES) > BULK_WRITES
     }
 

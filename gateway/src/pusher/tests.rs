@@ -19,6 +19,7 @@ use crate::registry::{Identity, Registration};
 use crate::routes::Routes;
 use crate::tally::{Outgoing, Part, Passage};
 use crate::transport::Transport;
+use crate::tune::Tune;
 
 const WINDOW: Duration = Duration::from_millis(50);
 
@@ -42,15 +43,9 @@ impl World {
         let counters = Arc::new(Counters::new(&Metrics::new("test")));
         let tasks = Tasks::new(Shutdown::new());
         let registry = Arc::new(Registry::new(Arc::<Routes>::default()));
-        let pusher = Pusher::start(&settings, &registry, &counters, &tasks);
-        let shared = Shared {
-            counters,
-            tasks,
-            outbox_bytes_max: settings.outbox_bytes_max,
-            slow: settings.slow,
-            started: Instant::now(),
-            instance: Instance(1),
-        };
+        let tune = Tune::live(&settings);
+        let pusher = Pusher::start(&settings, &tune, &registry, &counters, &tasks);
+        let shared = Shared { counters, tasks, tune, started: Instant::now(), instance: Instance(1) };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         Self { registry, shared: Arc::new(shared), pusher, listener }
     }

@@ -63,7 +63,7 @@ pub(super) fn refuse(text: &str, wait: Duration, registration: &Registration, pa
 
 /// What is said to one who sends more than it may.
 pub(super) fn too_fast(parts: &Parts) -> String {
-    let most = parts.settings.limits.commands.map_or(0, |rate| rate.per_second());
+    let most = parts.tune.now().limits.commands.map_or(0, |rate| rate.per_second());
     format!("too fast: at most {most} messages a second")
 }
 
@@ -110,12 +110,12 @@ async fn carry_out(command: Command, connection: &Arc<Connection>, parts: &Arc<P
                 return Err((400, "\"login\" needs {\"userId\":\"…\"} in \"data\"".into()));
             }
             let claimed = Claimed { token, user, app };
-            let admitted = parts.settings.admission.admit(claimed, SystemTime::now());
+            let tune = parts.tune.keep();
+            let admitted = tune.admission.admit(claimed, SystemTime::now());
             let (identity, rights) = admitted.map_err(|(_, words)| (401, words))?;
             let mut data = json!({"userId": identity.user, "appId": identity.app});
             // Rooms that only the token before allowed are left, and named.
-            let may =
-                |room: &str| parts.settings.admission.may_join(room, &identity, rights.as_deref()).is_ok();
+            let may = |room: &str| tune.admission.may_join(room, &identity, rights.as_deref()).is_ok();
             let left = parts.registry.leave_unless(local, may);
             if !left.is_empty() {
                 data["left"] = left.into();
@@ -130,7 +130,7 @@ async fn carry_out(command: Command, connection: &Arc<Connection>, parts: &Arc<P
             if parts.settings.wants_tokens()
                 && let Some((identity, rights)) = parts.registry.rights(local)
             {
-                let may = parts.settings.admission.may_join(&room, &identity, rights.as_deref());
+                let may = parts.tune.now().admission.may_join(&room, &identity, rights.as_deref());
                 may.map_err(|words| (403, words))?;
             }
             resume::join(parts, connection, &room, from.as_ref()).await

@@ -38,7 +38,8 @@ pub(super) async fn announce(
         return Err(Problem::new(StatusCode::FORBIDDEN, "no_link_secret", detail));
     }
     media_type(head, &["application/json"])?;
-    let body = http1::body_within(body, BODY_BYTES_MAX, parts.limits.body_time_max).await?;
+    let time_max = parts.tune.now().limits.body_time_max;
+    let body = http1::body_within(body, BODY_BYTES_MAX, time_max).await?;
     let said: Announcement = serde_json::from_slice(&body)
         .map_err(|error| Problem::fault("", format!("not an announcement: {error}")))?;
     parts.fleet.announce(&said, peer).map_err(|not_taken| match not_taken {

@@ -181,8 +181,9 @@ pub(super) async fn bind(
     query::read(head.uri.query(), &[])?;
     media_type(head, &["application/json"])?;
     let id = client_id(at.raw())?;
-    let body = http1::body_within(body, BODY_BYTES_MAX, parts.limits.body_time_max).await?;
-    let (user, app) = binding(&body, parts.limits.sizes.json_depth_max)?;
+    let time_max = parts.tune.now().limits.body_time_max;
+    let body = http1::body_within(body, BODY_BYTES_MAX, time_max).await?;
+    let (user, app) = binding(&body, parts.tune.now().limits.sizes.json_depth_max)?;
     let changed = change(parts, id, Act::Bind, &user, app).await?.changed > 0;
     json(StatusCode::OK, &BoundClient { client_id: id.to_string(), user_id: Some(user), changed })
 }

@@ -3,24 +3,24 @@
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use common::limits::addresses::{Addresses, TooMuch};
+use common::limits::addresses::{Addresses, Each, TooMuch};
 use common::limits::rate::{Rate, seconds};
 use common::problem::Problem;
 use http::request::Parts as Head;
 
 use super::{Parts, auth};
 use crate::keys::Keys;
-use crate::limits::{Limit, Limits};
+use crate::limits::Limit;
 
 /// What is known of those who have called lately.
 pub(super) struct Pace {
     since: Instant,
-    addresses: Option<Addresses>,
+    addresses: Addresses,
 }
 
-impl Pace {
-    pub(super) fn new(limits: &Limits) -> Self {
-        Self { since: Instant::now(), addresses: Addresses::new(None, limits.calls_per_ip) }
+impl Default for Pace {
+    fn default() -> Self {
+        Self { since: Instant::now(), addresses: Addresses::default() }
     }
 }
 
@@ -32,7 +32,7 @@ impl Pace {
 pub(super) fn admit(parts: &Parts, keys: Option<&Keys>, head: &Head, peer: IpAddr) -> Result<(), Problem> {
     let refused = match auth::check(keys, head) {
         Ok(Some(key)) => {
-            let rate = key.rate(parts.limits.calls_per_key);
+            let rate = key.rate(parts.tune.now().limits.calls_per_key);
             let taken = key.usage(&parts.counters.keys).take(rate, || parts.pace.since.elapsed());
             return taken.map_err(|wait| {
                 parts.counters.refuse(Limit::CallsPerKey);
@@ -53,16 +53,20 @@ pub(super) fn admit(parts: &Parts, keys: Option<&Keys>, head: &Head, peer: IpAdd
 
 /// Takes a call of an address. Trusted proxies themselves are not counted.
 fn take_for_address(parts: &Parts, head: &Head, peer: IpAddr) -> Result<(), Problem> {
-    let Some(addresses) = &parts.pace.addresses else { return Ok(()) };
-    let client = parts.client(peer, head);
-    if parts.edge.trusts(client) {
+    let tune = parts.tune.now();
+    let each = Each { connections: None, rate: tune.limits.calls_per_ip };
+    if each.is_nothing() {
         return Ok(());
     }
-    match addresses.come(client, parts.pace.since.elapsed()) {
+    let client = parts.client(peer, head);
+    if tune.edge.trusts(client) {
+        return Ok(());
+    }
+    match parts.pace.addresses.come(client, each, parts.pace.since.elapsed()) {
         Ok(_) | Err(TooMuch::Connections) => Ok(()),
         Err(TooMuch::Often(wait)) => {
             parts.counters.refuse(Limit::CallsPerIp);
-            Err(too_fast("an address without a key", parts.limits.calls_per_ip, wait))
+            Err(too_fast("an address without a key", each.rate, wait))
         }
     }
 }

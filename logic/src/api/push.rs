@@ -50,10 +50,9 @@ pub(super) async fn one(api: &Api, head: &Head, body: Incoming) -> Result<Answer
     let is_dry = query::flag("dryRun", dry_run)?;
     media_type(head, &[JSON])?;
     let key = idempotency_key(head)?;
-    let limits = &api.0.limits;
-    let body = http1::body_within(body, limits.body_bytes_max, limits.body_time_max).await?;
+    let body = read(api, body).await?;
     if is_dry {
-        let push = parse::one(&body, limits.sizes)?;
+        let push = parse::one(&body, api.0.tune.now().limits.sizes)?;
         let reach = api.0.publisher.reach(&push).map_err(refused)?;
         return json(StatusCode::OK, &answer::DryRun::new(&reach));
     }
@@ -65,9 +64,16 @@ pub(super) async fn batch(api: &Api, head: &Head, body: Incoming) -> Result<Answ
     query::read(head.uri.query(), &[])?;
     let form = if media_type(head, &[JSON, NDJSON])? == NDJSON { Form::Lines } else { Form::Array };
     let key = idempotency_key(head)?;
-    let limits = &api.0.limits;
-    let body = http1::body_within(body, limits.body_bytes_max, limits.body_time_max).await?;
+    let body = read(api, body).await?;
     call(api, form, key, body).await
+}
+
+async fn read(api: &Api, body: Incoming) -> Result<Bytes, Problem> {
+    let (bytes_max, time_max) = {
+        let tune = api.0.tune.now();
+        (tune.limits.body_bytes_max, tune.limits.body_time_max)
+    };
+    http1::body_within(body, bytes_max, time_max).await
 }
 
 async fn call(api: &Api, form: Form, key: Option<String>, body: Bytes) -> Result<Answer, Problem> {
@@ -82,7 +88,7 @@ async fn call(api: &Api, form: Form, key: Option<String>, body: Bytes) -> Result
 }
 
 fn parsed<'a>(parts: &Parts, form: Form, body: &'a [u8]) -> Result<Vec<Push<'a>>, Problem> {
-    let sizes = parts.limits.sizes;
+    let sizes = parts.tune.now().limits.sizes;
     let parsed = match form {
         Form::One => parse::one(body, sizes).map(|push| vec![push]),
         Form::Array => batch::array(body, sizes),

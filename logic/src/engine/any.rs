@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use bytes::Bytes;
 use common::link::message::Mark;
@@ -55,6 +56,15 @@ impl Any {
             (EngineChoice::Embedded, Some(dir)) => Self::Durable(Durable::open(dir, bytes_max)?),
             (EngineChoice::Embedded, None) => Self::Embedded(Embedded::new(bytes_max)),
         })
+    }
+
+    /// How many bytes histories may take of memory, to be changed; Redis has a setting of its own.
+    pub(crate) fn bytes_max(&self) -> Arc<AtomicUsize> {
+        match self {
+            Self::Embedded(embedded) => embedded.bytes_max(),
+            Self::Durable(durable) => durable.bytes_max(),
+            Self::Redis(_) => Arc::default(),
+        }
     }
 
     /// What kind of store it is, for people.

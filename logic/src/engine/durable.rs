@@ -15,6 +15,7 @@ use std::io::{self, ErrorKind};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -82,6 +83,7 @@ impl Durable {
         let disk = Disk::open(&open, true, now)?;
         let loaded = disk.load(0, now)?;
         let (state, calls) = (Mutex::new(loaded.state), Mutex::new(loaded.calls));
+        let bytes_max = Arc::new(bytes_max.into());
         let shared = Arc::new(Shared { state, calls, fault: Mutex::new(None), bytes_max });
         let (jobs, receiver) = mpsc::channel(WAITING_MAX);
         let disk = Some(disk);
@@ -90,6 +92,11 @@ impl Durable {
         let thread = thread.map_err(redb::Error::Io)?;
         let (identity, fence) = (loaded.identity, loaded.fence);
         Ok(Self { shared, jobs: Some(jobs), thread: Some(thread), identity, fence })
+    }
+
+    /// How many bytes it may take of memory, to be changed.
+    pub(crate) fn bytes_max(&self) -> Arc<AtomicUsize> {
+        self.shared.bytes_max.clone()
     }
 
     /// Counts up with each run of the directory.

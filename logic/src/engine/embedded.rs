@@ -12,6 +12,8 @@ pub(super) mod history;
 mod model;
 pub(super) mod state;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -34,7 +36,7 @@ const TIDY_TURN: usize = 512;
 #[derive(Debug)]
 pub(crate) struct Embedded {
     state: Mutex<State>,
-    bytes_max: usize,
+    bytes_max: Arc<AtomicUsize>,
     /// Its histories live and die with it.
     identity: u64,
     fence: u64,
@@ -45,10 +47,15 @@ impl Embedded {
     pub(crate) fn new(bytes_max: usize) -> Self {
         Self {
             state: Mutex::new(State::new(State::draw())),
-            bytes_max,
+            bytes_max: Arc::new(bytes_max.into()),
             identity: fastrand::u64(1..),
             fence: Moment::now().unix_ms,
         }
+    }
+
+    /// How many bytes it may take, to be changed.
+    pub(crate) fn bytes_max(&self) -> Arc<AtomicUsize> {
+        self.bytes_max.clone()
     }
 
     /// When it was made: later runs have more.
@@ -70,7 +77,7 @@ impl Embedded {
         let mut state = self.state.lock();
         state.tidy(now, TIDY_STEP + appends.len());
         let grows = appends.iter().map(|append| state.growth(append)).fold(0_usize, usize::saturating_add);
-        if state.bytes.saturating_add(grows) > self.bytes_max {
+        if state.bytes.saturating_add(grows) > self.bytes_max.load(Ordering::Relaxed) {
             return Err(NotAppended::Full);
         }
         let positions: Vec<_> = appends.iter().map(|append| state.push(append, now)).collect();

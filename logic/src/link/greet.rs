@@ -37,13 +37,7 @@ impl Link {
         let (control_answer, mut control_send) = self.open(&mut sender, CONTROL_PATH, &text)?;
         sender = sender.ready().await.map_err(lost)?;
         let (data_answer, data_send) = self.open(&mut sender, DATA_PATH, &text)?;
-        let hello = LogicHello {
-            version: VERSION,
-            name: self.shared.name.clone(),
-            instance: self.shared.publisher.instance.0,
-            ..self.shared.publisher.hello_of_histories()
-        };
-        let said = say(&mut control_send, control_down::Body::Hello(hello)).await;
+        let said = say(&mut control_send, control_down::Body::Hello(self.hello())).await;
         let mut inbound = Inbound::default();
         // Whoever refuses the stream resets it, and the reason is in the answer: so the answer comes first.
         let mut receive = answered(control_answer).await?;
@@ -62,6 +56,17 @@ impl Link {
             hello,
             peer,
         })
+    }
+
+    /// Who we are, and whose items are kept. Said again when that changes; a gateway that does not expect it passes over
+    /// it, and hears it with its next link.
+    pub(super) fn hello(&self) -> LogicHello {
+        LogicHello {
+            version: VERSION,
+            name: self.shared.name.clone(),
+            instance: self.shared.publisher.instance.0,
+            ..self.shared.publisher.hello_of_histories()
+        }
     }
 
     fn open(

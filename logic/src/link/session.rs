@@ -20,6 +20,7 @@ use futures_util::stream::FuturesUnordered;
 use h2::SendStream;
 use h2::client::SendRequest;
 use prost::Message;
+use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use super::greet::{Duplex, Greeted, say, stream_lost};
@@ -74,6 +75,8 @@ impl Link {
     ) -> Trouble {
         // Kept: h2 closes a connection whose last handle is dropped once its streams are done.
         let _sender = sender.clone();
+        // From before the hello: rules that change after it are said.
+        let mut rules = self.shared.publisher.histories.rules_change();
         let greeted = tokio::select! {
             () = &mut *ended => return Trouble::Over,
             greeted = timeout(OPEN_TIME_MAX, self.greet(sender)) => greeted,
@@ -98,7 +101,7 @@ impl Link {
         let heard = Heard::new();
         let trouble = tokio::select! {
             () = &mut *ended => Trouble::Over,
-            trouble = self.control(&mut greeted.control, &up, &heard) => trouble,
+            trouble = self.control(&mut greeted.control, &up, &heard, &mut rules) => trouble,
             trouble = write(&mut greeted.data.send, &up.ends.outbox, &sent) => trouble,
             trouble = self.read(greeted.data.receive, greeted.data.inbound, up.id, &received) => trouble,
             trouble = self.watch(&heard, &up.ends.outbox) => {
@@ -134,7 +137,13 @@ impl Link {
     }
 
     /// The control stream, both ways.
-    async fn control(&self, control: &mut Duplex, up: &Entered<'_>, heard: &Heard) -> Trouble {
+    async fn control(
+        &self,
+        control: &mut Duplex,
+        up: &Entered<'_>,
+        heard: &Heard,
+        rules: &mut watch::Receiver<()>,
+    ) -> Trouble {
         let mut alive = interval(ALIVE_EVERY);
         alive.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut beat = 0;
@@ -152,6 +161,9 @@ impl Link {
                 ask = up.ends.desk.next() => say(&mut control.send, control_down::Body::Ask(ask)).await,
                 Some(fetched) = fetches.next(), if !fetches.is_empty() => {
                     say(&mut control.send, control_down::Body::Fetched(fetched)).await
+                }
+                Ok(()) = rules.changed() => {
+                    say(&mut control.send, control_down::Body::Hello(self.hello())).await
                 }
                 heads = up.ends.heads.next() => {
                     say(&mut control.send, control_down::Body::Heads(heads)).await

@@ -34,7 +34,8 @@ impl Publisher {
         let mut backoff = Backoff::new(FEED_EVERY, AWAY_WAIT_MOST);
         let mut cursor = Vec::new();
         loop {
-            let fed = self.feed_all(&mut cursor).await;
+            // Rules may come while the node runs; without any there is nothing to follow.
+            let fed = if self.histories.are_kept() { self.feed_all(&mut cursor).await } else { Ok(()) };
             let pause = async {
                 if fed.is_err() {
                     return sleep(backoff.next(&mut random)).await;

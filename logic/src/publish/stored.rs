@@ -11,6 +11,7 @@ use common::ids::{Epoch, Instance, PushId};
 use common::link::history::{FETCH_BYTES_MAX, FETCH_ITEMS_MAX, Fetch, Fetched, KeptItem};
 use common::link::message::{LogicHello, Mark, Position};
 use common::names::Kind;
+use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::plan::{Places, Plan};
@@ -23,6 +24,7 @@ use crate::engine::{
     Whose,
 };
 use crate::push::{Push, Target};
+use crate::tune::Tuner;
 
 /// A store that has not answered a gateway by then is taken as away.
 const READ_TIME_MAX: Duration = Duration::from_secs(1);
@@ -30,7 +32,7 @@ const READ_TIME_MAX: Duration = Duration::from_secs(1);
 /// Whose items are kept, and where.
 #[derive(Debug)]
 pub(crate) struct Histories {
-    rules: HistoryRules,
+    tuner: Tuner,
     pub(super) engine: Any,
 }
 
@@ -63,33 +65,48 @@ impl Standing<'_> {
 
 impl Histories {
     /// What the rules say, kept by an engine.
-    pub(crate) fn new(rules: HistoryRules, engine: Any) -> Self {
-        Self { rules, engine }
+    pub(crate) fn new(tuner: Tuner, engine: Any) -> Self {
+        Self { tuner, engine }
     }
 
     /// Nothing is kept of anybody.
     #[cfg(test)]
     pub(crate) fn none() -> Self {
-        Self::new(HistoryRules::default(), Any::Embedded(crate::engine::embedded::Embedded::new(0)))
+        let engine = Any::Embedded(crate::engine::embedded::Embedded::new(0));
+        let metrics = common::metrics::Metrics::new("test");
+        let tuner = Tuner::new(&crate::Settings::default(), engine.bytes_max(), &metrics);
+        Self::new(tuner, engine)
+    }
+
+    /// The rules that hold now. Who needs them more than once holds on to them: they may be others a moment later.
+    fn rules(&self) -> Arc<HistoryRules> {
+        self.tuner.tune.now().history.clone()
+    }
+
+    /// Told when other rules hold.
+    pub(crate) fn rules_change(&self) -> watch::Receiver<()> {
+        self.tuner.rules.subscribe()
     }
 
     /// Whether a rule concerns any of these pushes.
     pub(crate) fn concern(&self, pushes: &[Push<'_>]) -> bool {
-        !self.rules.is_empty()
+        let tune = self.tuner.tune.now();
+        let rules = &tune.history;
+        !rules.is_empty()
             && pushes.iter().any(|push| match &push.to {
-                Target::Names(kind, names) => names.iter().any(|name| self.find(*kind, name).is_some()),
+                Target::Names(kind, names) => names.iter().any(|name| rules.find(*kind, name).is_some()),
                 Target::All | Target::Clients(_) => false,
             })
     }
 
     /// The history of a name, if one is kept.
     pub(crate) fn find<'a>(&self, kind: Kind, name: &'a str) -> Option<Whose<'a>> {
-        self.rules.find(kind, name)
+        self.tuner.tune.now().history.find(kind, name)
     }
 
     /// Whether anything is kept of anybody.
     pub(crate) fn are_kept(&self) -> bool {
-        !self.rules.is_empty()
+        !self.tuner.tune.now().history.is_empty()
     }
 
     /// Whether calls fail without the store: a rule keeps something there, or other nodes share it.
@@ -142,39 +159,39 @@ impl Histories {
     ) -> Vec<Published> {
         let print = once.map_or(0, |once| u128::from_be_bytes(once.print));
         let logic = Instance((print >> 64) as u64 | 1);
-        let positions = self.positions(pushes, places);
+        let positions = positions(&self.rules(), pushes, places);
         let of = |(serial, (push, positions)): (u64, (&Push<'_>, Vec<Position>))| {
             Plan::nobody().published(PushId { logic, serial }, push.wait, None, stored(push, &positions))
         };
         (1..).zip(pushes.iter().zip(positions)).map(of).collect()
     }
+}
 
-    /// What is to be appended for each push, in their order.
-    fn appends<'a>(&self, pushes: &'a [Push<'_>]) -> Vec<Append<'a>> {
-        let now = Moment::now();
-        let mut appends = Vec::new();
-        for push in pushes {
-            let Target::Names(kind, names) = &push.to else { continue };
-            let mut shared = None;
-            for whose in names.iter().filter_map(|name| self.find(*kind, name)) {
-                let item: &Arc<Item> = shared.get_or_insert_with(|| Arc::new(item(push, now)));
-                appends.push(Append { whose, item: item.clone() });
-            }
+/// What is to be appended for each push, in their order.
+fn appends<'a>(rules: &HistoryRules, pushes: &'a [Push<'_>]) -> Vec<Append<'a>> {
+    let now = Moment::now();
+    let mut appends = Vec::new();
+    for push in pushes {
+        let Target::Names(kind, names) = &push.to else { continue };
+        let mut shared = None;
+        for whose in names.iter().filter_map(|name| rules.find(*kind, name)) {
+            let item: &Arc<Item> = shared.get_or_insert_with(|| Arc::new(item(push, now)));
+            appends.push(Append { whose, item: item.clone() });
         }
-        appends
     }
+    appends
+}
 
-    /// The place of each name of each push: none for a push that is in no history, epoch 0 for a name that has none.
-    fn positions(&self, pushes: &[Push<'_>], appended: &[Position]) -> Vec<Vec<Position>> {
-        let mut appended = appended.iter();
-        let of = |push: &Push<'_>| {
-            let Target::Names(kind, names) = &push.to else { return Vec::new() };
-            let mut at = |name: &String| self.find(*kind, name).and_then(|_| appended.next().copied());
-            let positions: Vec<_> = names.iter().map(|name| at(name).unwrap_or_default()).collect();
-            if positions.iter().any(|at| at.epoch > 0) { positions } else { Vec::new() }
-        };
-        pushes.iter().map(of).collect()
-    }
+/// The place of each name of each push: none for a push that is in no history, epoch 0 for a name that has none.
+fn positions(rules: &HistoryRules, pushes: &[Push<'_>], appended: &[Position]) -> Vec<Vec<Position>> {
+    let mut appended = appended.iter();
+    let of = |push: &Push<'_>| {
+        let Target::Names(kind, names) = &push.to else { return Vec::new() };
+        let mut at = |name: &String| rules.find(*kind, name).and_then(|_| appended.next().copied());
+        let positions: Vec<_> = names.iter().map(|name| at(name).unwrap_or_default()).collect();
+        if positions.iter().any(|at| at.epoch > 0) { positions } else { Vec::new() }
+    };
+    pushes.iter().map(of).collect()
 }
 
 fn item(push: &Push<'_>, at: Moment) -> Item {
@@ -210,7 +227,7 @@ impl Publisher {
     /// What a hello says of histories.
     pub(crate) fn hello_of_histories(&self) -> LogicHello {
         let texts = |rules: &[HistoryRule]| rules.iter().map(|rule| rule.matches.to_string()).collect();
-        let rules = &self.histories.rules;
+        let rules = self.histories.rules();
         LogicHello {
             history_rooms: texts(&rules.rooms),
             history_users: texts(&rules.users),
@@ -254,11 +271,16 @@ impl Publisher {
     ) -> Result<Appended<Vec<Flight>>, Refusal> {
         let histories = &self.histories;
         self.check_room(pushes)?;
-        let appends = histories.appends(pushes);
+        let rules = histories.rules();
+        let appends = appends(&rules, pushes);
+        if appends.is_empty() {
+            // A rule was taken away just now.
+            return self.send(pushes, None).map(Appended::Now);
+        }
         let now = appends.first().map_or_else(Moment::now, |append| append.item.at);
         let send = |placed: Placed<'_>| {
-            let standing =
-                Standing { positions: histories.positions(pushes, placed.positions), marks: placed.marks };
+            let positions = positions(&rules, pushes, placed.positions);
+            let standing = Standing { positions, marks: placed.marks };
             let mut flights = self.send(pushes, Some(&standing))?;
             for (flight, (push, positions)) in flights.iter_mut().zip(pushes.iter().zip(&standing.positions))
             {

@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -36,7 +37,7 @@ pub(super) struct Shared {
     pub(super) calls: Mutex<Calls>,
     /// Why nothing can be written.
     pub(super) fault: Mutex<Option<String>>,
-    pub(super) bytes_max: usize,
+    pub(super) bytes_max: Arc<AtomicUsize>,
 }
 
 /// Which call it is.
@@ -265,7 +266,7 @@ impl<'a> Stage<'a> {
             let state = self.shared.state.lock();
             let adds = coming.iter().map(|coming| state.growth(&coming.append()));
             let grows = adds.fold(self.grows, usize::saturating_add);
-            if state.bytes.saturating_add(grows) > self.shared.bytes_max {
+            if state.bytes.saturating_add(grows) > self.shared.bytes_max.load(Ordering::Relaxed) {
                 return Err(NotAppended::Full);
             }
             self.grows = grows;
