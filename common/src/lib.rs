@@ -25,6 +25,8 @@ pub mod patterns;
 pub mod problem;
 pub mod reloads;
 pub mod shutdown;
+pub mod slow;
 pub mod tasks;
 pub mod tls;
 pub mod token;
+pub mod trace;

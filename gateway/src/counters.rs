@@ -2,6 +2,7 @@
 
 use common::limits::told::Refusals;
 use common::metrics::{Counter, FloatCounter, FloatGauge, Gauge, Histogram, Metrics, exponential_buckets};
+use common::slow::Slow;
 use common::tls;
 
 use crate::limits::Limit;
@@ -9,6 +10,8 @@ use crate::limits::Limit;
 /// The gateway's metrics; each name in `/metrics` begins `tidegate_gateway_`.
 #[derive(Debug)]
 pub(crate) struct Counters {
+    /// Pushes that take too long here.
+    pub(crate) slow: Slow,
     pub(crate) clients: Gauge,
     pub(crate) users: Gauge,
     pub(crate) rooms: Gauge,
@@ -101,7 +104,13 @@ pub(crate) struct History {
 }
 
 impl Counters {
+    /// With nothing that is slow, for a part under test.
+    #[cfg(test)]
     pub(crate) fn new(metrics: &Metrics) -> Self {
+        Self::with(metrics, Slow::new(metrics, &crate::tally::STAGES))
+    }
+
+    pub(crate) fn with(metrics: &Metrics, slow: Slow) -> Self {
         let counter = |name: &str, help: &str| metrics.register::<Counter>(name, help);
         let gauge = |name: &str, help: &str| metrics.register::<Gauge>(name, help);
         let limits = Refusals::new(metrics, Limit::ALL.map(Limit::told));
@@ -110,6 +119,7 @@ impl Counters {
         let seconds = || Histogram::new(exponential_buckets(0.001, 2.0, 16));
         let histogram = |name: &str, help: &str, buckets| metrics.register_as(name, help, buckets);
         Self {
+            slow,
             clients: gauge("clients", "Registered connections"),
             users: gauge("users", "Users with a connection here"),
             rooms: gauge("rooms", "Rooms with a connection here"),

@@ -255,9 +255,9 @@ pub(crate) fn assemble(
     tasks: &Tasks,
     shutdown: &Shutdown,
 ) -> Parts {
-    let Tuner { tune, reloads } = tuner;
+    let Tuner { tune, reloads, slow, .. } = tuner;
     let instance = Instance::random();
-    let counters = Arc::new(Counters::new(metrics));
+    let counters = Arc::new(Counters::with(metrics, slow));
     let ports = [("clients", &settings.tls), ("links", &settings.link_tls)];
     let shown = ports.map(|(port, tls)| Some((port, Shows::Acceptor(tls.clone()?))));
     let certificates = Expiries::new(metrics, shown.into_iter().flatten());

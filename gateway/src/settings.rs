@@ -95,6 +95,8 @@ pub struct Settings {
     pub deflate_level: u32,
     /// Push frames whose payload has fewer bytes are not compressed.
     pub deflate_bytes_min: usize,
+    /// A push that takes longer than its window and this is counted and said in the log.
+    pub slow_push: Duration,
     /// Whether `/echo` is there, which sends back what it hears, up to 16 MiB a message: for conformance suites, and
     /// nothing that strangers should reach.
     pub echo: bool,
@@ -141,6 +143,7 @@ impl Default for Settings {
             merger_bytes_max: 64 * 1024 * 1024,
             deflate_level: 6,
             deflate_bytes_min: 256,
+            slow_push: Duration::from_secs(2),
             echo: false,
         }
     }

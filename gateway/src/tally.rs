@@ -3,15 +3,22 @@
 //! The law: matched = written + conflated + expired + dropped + pending, of a push and of the node. `matched` is said when a delivery is
 //! taken; connections come and go in a window, so the difference is told when it is written.
 
-use std::collections::VecDeque;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+mod times;
 
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
+
+use common::ids::{Instance, PushId};
 use common::link::message::{Counts, Receipts, Taken, Up, up};
+use common::trace::Trace;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::counters::Counters;
+pub(crate) use times::STAGES;
+use times::Times;
 
 /// Receipts that wait to be sent on one link. Past this number the link's deliveries wait too:
 /// 100,000 × 72 B in memory = 7 MB.
@@ -30,6 +37,8 @@ struct Waiting {
 /// The receipts of one link, waiting to be sent.
 #[derive(Debug, Default)]
 pub(crate) struct Outgoing {
+    /// The run of the logic node, once it has said who it is.
+    pub(crate) logic: OnceLock<Instance>,
     waiting: Mutex<Waiting>,
     some: Notify,
     room: Notify,
@@ -104,11 +113,32 @@ pub(crate) struct Passage {
     outgoing: Arc<Outgoing>,
     serial: u64,
     parts: AtomicU32,
+    came: Instant,
+    /// Boxed: few have one.
+    trace: Option<Box<Trace>>,
 }
 
 impl Passage {
+    /// Of something that came just now.
     pub(crate) fn new(outgoing: Arc<Outgoing>, serial: u64, parts: u32) -> Arc<Self> {
-        Arc::new(Self { outgoing, serial, parts: AtomicU32::new(parts) })
+        Self::since(outgoing, serial, parts, Instant::now(), None)
+    }
+
+    /// Of a delivery that came then, perhaps as a part of a trace.
+    pub(crate) fn since(
+        outgoing: Arc<Outgoing>,
+        serial: u64,
+        parts: u32,
+        came: Instant,
+        trace: Option<Trace>,
+    ) -> Arc<Self> {
+        Arc::new(Self { outgoing, serial, parts: AtomicU32::new(parts), came, trace: trace.map(Box::new) })
+    }
+
+    /// The push's id, as logic has told its caller.
+    fn id(&self) -> PushId {
+        let logic = self.outgoing.logic.get().copied().unwrap_or(Instance(0));
+        PushId { logic, serial: self.serial }
     }
 
     /// The delivery matched nobody here: that is all there is to say.
@@ -164,6 +194,7 @@ impl Part {
 pub(crate) struct Tally {
     parts: Box<[Part]>,
     counters: Arc<Counters>,
+    times: Times,
     /// Connections that the sweep has come to; complete once it is sealed.
     reached: AtomicU64,
     written: AtomicU64,
@@ -178,6 +209,8 @@ pub(crate) struct Tally {
 struct Told {
     matched_known: bool,
     settled: bool,
+    /// An outbox was waited for.
+    outboxes: bool,
     written: u64,
     slow: u64,
     gone: u64,
@@ -192,10 +225,12 @@ pub(crate) enum Outcome {
 }
 
 impl Tally {
-    pub(crate) fn new(parts: Vec<Part>, counters: Arc<Counters>) -> Arc<Self> {
+    /// Of a frame of a sweep that began then.
+    pub(crate) fn new(parts: Vec<Part>, counters: Arc<Counters>, swept: Instant) -> Arc<Self> {
         Arc::new(Self {
             parts: parts.into_boxed_slice(),
             counters,
+            times: Times { swept, sealed: OnceLock::new() },
             reached: AtomicU64::new(0),
             written: AtomicU64::new(0),
             slow: AtomicU64::new(0),
@@ -236,6 +271,7 @@ impl Tally {
 
     /// The sweep has passed all connections.
     pub(crate) fn seal(&self) {
+        self.times.seal();
         let nothing_waits = self.pending.fetch_sub(1, Ordering::AcqRel) == 1;
         self.tell(nothing_waits);
     }
@@ -250,6 +286,7 @@ impl Tally {
         let now = Told {
             matched_known: true,
             settled,
+            outboxes: before.matched_known,
             written: self.written.load(Ordering::Acquire),
             slow: self.slow.load(Ordering::Acquire),
             gone: self.gone.load(Ordering::Acquire),
@@ -280,6 +317,10 @@ impl Tally {
             };
             part.passage.tell(counts, settled);
         }
+        drop(told);
+        if settled {
+            self.times.say(self, &now);
+        }
     }
 }
 
@@ -301,7 +342,8 @@ mod tests {
         for seal_at in 0..=3 {
             let outgoing = Arc::<Outgoing>::default();
             let part = Part { passage: Passage::new(outgoing.clone(), 7, 1), matched: 9 };
-            let tally = Tally::new(vec![part], Arc::new(Counters::new(&Metrics::new("test"))));
+            let tally =
+                Tally::new(vec![part], Arc::new(Counters::new(&Metrics::new("test"))), Instant::now());
             tally.add(Outcome::Written, 4);
             tally.add(Outcome::Slow, 1);
             (0..3).for_each(|_| tally.wait());

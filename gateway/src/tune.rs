@@ -10,10 +10,12 @@ use common::limits::addresses::Each;
 use common::live::Live;
 use common::metrics::Metrics;
 use common::reloads::Reloads;
+use common::slow::Slow;
 
 use crate::admission::Admission;
 use crate::limits::Limits;
-use crate::settings::{Settings, Slow};
+use crate::settings::{self, Settings};
+use crate::tally::STAGES;
 
 /// Of the [`Settings`], what may change while a gateway runs.
 #[derive(Debug, Clone)]
@@ -24,13 +26,14 @@ pub(crate) struct Tune {
     pub(crate) admission: Admission,
     pub(crate) edge: Arc<Edge>,
     pub(crate) drain: Duration,
-    pub(crate) slow: Slow,
+    pub(crate) slow: settings::Slow,
     pub(crate) silence_max: Duration,
     pub(crate) message_time_max: Duration,
     pub(crate) handshake_time_max: Duration,
     pub(crate) connection_age_max: Option<Duration>,
     pub(crate) outbox_bytes_max: usize,
     pub(crate) merger_bytes_max: usize,
+    pub(crate) slow_push: Duration,
 }
 
 impl From<&Settings> for Tune {
@@ -48,6 +51,7 @@ impl From<&Settings> for Tune {
             connection_age_max: settings.connection_age_max,
             outbox_bytes_max: settings.outbox_bytes_max,
             merger_bytes_max: settings.merger_bytes_max,
+            slow_push: settings.slow_push,
         }
     }
 }
@@ -63,13 +67,18 @@ impl Tune {
 #[derive(Debug, Clone)]
 pub struct Tuner {
     pub(crate) tune: Arc<Live<Tune>>,
+    pub(crate) slow: Slow,
+    /// The window never changes while a gateway runs, and what waits for it is not slow.
+    window: Duration,
     /// What became of it, for operators.
     pub reloads: Reloads,
 }
 
 impl Tuner {
     pub(crate) fn new(settings: &Settings, metrics: &Metrics) -> Self {
-        Self { tune: Arc::new(Live::new(settings.into())), reloads: Reloads::new(metrics) }
+        let (slow, window) = (Slow::new(metrics, &STAGES), settings.window);
+        slow.set_after(window + settings.slow_push);
+        Self { tune: Arc::new(Live::new(settings.into())), slow, window, reloads: Reloads::new(metrics) }
     }
 
     /// From now on, what can change of these settings holds. The rest of them is passed over.
@@ -78,6 +87,7 @@ impl Tuner {
         let mut tune = Tune::from(settings);
         tune.admission.tokens.clone_from(&kept.admission.tokens);
         tune.admission.open = kept.admission.open;
+        self.slow.set_after(self.window + tune.slow_push);
         self.tune.set(tune);
     }
 

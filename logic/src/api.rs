@@ -31,6 +31,7 @@ use common::link::secret::Secret;
 use common::live::Live;
 use common::names::Kind;
 use common::problem::Problem;
+use common::slow::Slow;
 use common::tasks::Tasks;
 use common::tls::Reason;
 use http::request::Parts as Head;
@@ -47,9 +48,9 @@ use crate::limits::Limit;
 use crate::publish::Publisher;
 use crate::query::Inquirer;
 use crate::settings::Settings;
-use crate::tune::Tune;
+use crate::tune::{Tune, Tuner};
 use pace::Pace;
-pub(crate) use push::PUSHES_MAX;
+pub(crate) use push::{PUSHES_MAX, STAGES};
 use routes::{Call, Segments};
 
 /// Answers calls. Clones share everything.
@@ -66,6 +67,7 @@ struct Parts {
     is_proved_by_certificate: bool,
     keys: Option<Arc<Fresh<Keys>>>,
     tune: Arc<Live<Tune>>,
+    slow: Slow,
     pace: Pace,
     answers: Mutex<Answers<push::keyed::Kept>>,
     tasks: Tasks,
@@ -84,7 +86,7 @@ impl Api {
         publisher: Arc<Publisher>,
         fleet: Arc<Fleet>,
         counters: Counters,
-        (settings, tune): (&Settings, Arc<Live<Tune>>),
+        (settings, tuner): (&Settings, Tuner),
         tasks: Tasks,
     ) -> Self {
         let inquirer = Inquirer::new(publisher.clone(), fleet.clone(), settings.answer_time_max);
@@ -96,7 +98,8 @@ impl Api {
             secret: settings.link_secret.clone(),
             is_proved_by_certificate: settings.link_tls.as_ref().is_some_and(|tls| tls.shows_certificate),
             keys: settings.api_keys.clone(),
-            tune,
+            tune: tuner.tune,
+            slow: tuner.slow,
             pace: Pace::default(),
             answers: Mutex::default(),
             tasks,

@@ -175,8 +175,7 @@ impl Node {
         let served = ops::serve(self.ops, metrics, status, tasks.clone(), shutdown.clone());
         tasks.essential("ops", served);
         follow(&settings, &tasks, &shutdown);
-        let api =
-            Api::new(publisher, fleet.clone(), counters, (&settings, tuner.tune.clone()), calls.clone());
+        let api = Api::new(publisher, fleet.clone(), counters, (&settings, tuner.clone()), calls.clone());
         let port = Port { listener: self.api, tls: settings.tls.clone() };
         let served = http1::serve(port, api, calls.clone(), shutdown.clone(), settings.connections_max);
         tasks.essential("api", served);

@@ -33,6 +33,9 @@ use stored::{Histories, Standing, Stored};
 /// Who waits for a push to be written waits at most this long.
 const WRITTEN_TIME_MAX: Duration = Duration::from_secs(10);
 
+/// A push that was on its way for less needs no look at where it was.
+const WORTH_A_LOOK: Duration = Duration::from_millis(50);
+
 /// Names that are put into or out of the routing table under one lock: about 0.2 ms.
 const ROUTES_STEP: usize = 1024;
 
@@ -91,6 +94,19 @@ pub(crate) struct Published {
     pub(crate) wait: Wait,
     /// The histories that it stands in.
     pub(crate) stored: Vec<Stored>,
+    /// What took how long.
+    pub(crate) times: Times,
+}
+
+/// What took how long of a push, for the log.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Times {
+    /// To be stored.
+    pub(crate) store: Duration,
+    /// When it was put on the queues of the links.
+    pub(crate) put: Instant,
+    /// In the queue of the link where it waited longest, as far as that is worth a look.
+    pub(crate) link: Duration,
 }
 
 /// What a call with a key has come to.
@@ -110,6 +126,20 @@ struct Flight {
     plan: Plan,
     answer: Answer,
     stored: Vec<Stored>,
+    times: Times,
+}
+
+impl Flight {
+    /// For how long it waited in the queue of a link, if it was long under way.
+    fn queued(&self) -> Duration {
+        let now = Instant::now();
+        if now.duration_since(self.times.put) < WORTH_A_LOOK {
+            return Duration::ZERO;
+        }
+        let left = |send: &plan::Send| send.outbox.left(self.serial).unwrap_or(now);
+        let left = self.plan.sends.iter().map(left).max().unwrap_or(self.times.put);
+        left.saturating_duration_since(self.times.put)
+    }
 }
 
 impl Publisher {
@@ -174,15 +204,18 @@ impl Publisher {
     /// Waits for what each push wants to wait for.
     async fn landed(&self, flights: Vec<Flight>) -> Vec<Published> {
         let mut published = Vec::with_capacity(flights.len());
-        for Flight { serial, wait, plan, answer, stored } in flights {
+        for mut flight in flights {
+            let answer = std::mem::replace(&mut flight.answer, Answer::Now(Default::default()));
             // Until all that it waits for has happened, or `look` says that it has waited enough.
             let outcome = match answer {
                 Answer::Now(outcome) => Some(outcome),
                 Answer::Later(answer) => answer.await.ok(),
             };
+            flight.times.link = flight.queued();
+            let Flight { serial, wait, plan, stored, times, .. } = flight;
             // Without an outcome the ledger has forgotten the push already: nothing is known of it.
             let id = PushId { logic: self.instance, serial };
-            let done = plan.published(id, wait, outcome, stored);
+            let done = plan.published(id, wait, outcome, (stored, times));
             let counter =
                 if done.is_failure { &self.counters.gateways_failed } else { &self.counters.accepted };
             counter.inc();
@@ -239,7 +272,8 @@ impl Publisher {
             for send in &mut plan.sends {
                 send.outbox.put(serial, std::mem::take(&mut send.rest));
             }
-            Flight { serial, wait: push.wait, plan, answer, stored: Vec::new() }
+            let times = Times { store: Duration::ZERO, put: now, link: Duration::ZERO };
+            Flight { serial, wait: push.wait, plan, answer, stored: Vec::new(), times }
         });
         let flights: Vec<_> = flights.collect();
         drop(ledger);

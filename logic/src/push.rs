@@ -3,6 +3,7 @@
 
 use common::ids::ClientId;
 use common::names::Kind;
+use common::trace::Trace;
 
 /// One push, checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +26,26 @@ pub(crate) struct Push<'a> {
     pub(crate) ttl_ms: u64,
     /// When the caller wants the answer.
     pub(crate) wait: Wait,
+    /// The trace that its call belongs to.
+    pub(crate) trace: Option<Trace>,
+}
+
+impl Push<'_> {
+    /// Whom it is for, in a few words for the log.
+    pub(crate) fn whom(&self) -> String {
+        match &self.to {
+            Target::All => "all".to_owned(),
+            Target::Names(kind, names) => {
+                let of = if *kind == Kind::User { "user" } else { "room" };
+                let first = names.first().map_or("", String::as_str);
+                match names.len() {
+                    0 | 1 => format!("{of} {first}"),
+                    several => format!("{of} {first} and {} more", several - 1),
+                }
+            }
+            Target::Clients(clients) => format!("{} clients", clients.len()),
+        }
+    }
 }
 
 /// Whom a push is for.

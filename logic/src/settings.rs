@@ -70,6 +70,8 @@ pub struct Settings {
     pub data_dir: Option<PathBuf>,
     /// Connections to the API at a time; more wait in the backlog.
     pub connections_max: usize,
+    /// A call to push that takes longer is counted and said in the log.
+    pub slow_push: Duration,
     /// What else there is at most.
     pub limits: Limits,
     /// Which proxies in front of the API are believed.
@@ -109,6 +111,7 @@ impl Default for Settings {
             history_bytes_max: 512 * 1024 * 1024,
             data_dir: None,
             connections_max: 10_000,
+            slow_push: Duration::from_secs(2),
             limits: Limits::default(),
             edge: Edge::default(),
         }

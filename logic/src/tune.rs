@@ -10,8 +10,10 @@ use common::edge::Edge;
 use common::live::Live;
 use common::metrics::Metrics;
 use common::reloads::Reloads;
+use common::slow::Slow;
 use tokio::sync::watch;
 
+use crate::api::STAGES;
 use crate::engine::rules::HistoryRules;
 use crate::limits::Limits;
 use crate::settings::Settings;
@@ -24,6 +26,7 @@ pub(crate) struct Tune {
     pub(crate) drain: Duration,
     pub(crate) history: Arc<HistoryRules>,
     pub(crate) history_bytes_max: usize,
+    pub(crate) slow_push: Duration,
 }
 
 impl From<&Settings> for Tune {
@@ -34,6 +37,7 @@ impl From<&Settings> for Tune {
             drain: settings.drain,
             history: Arc::new(settings.history.clone()),
             history_bytes_max: settings.history_bytes_max,
+            slow_push: settings.slow_push,
         }
     }
 }
@@ -45,6 +49,7 @@ pub struct Tuner {
     /// Told when other rules hold: gateways are to hear of them.
     pub(crate) rules: watch::Sender<()>,
     memory: Arc<AtomicUsize>,
+    pub(crate) slow: Slow,
     /// What became of it, for operators.
     pub reloads: Reloads,
 }
@@ -53,14 +58,18 @@ impl Tuner {
     /// `memory`: where the store reads how much it may take.
     pub(crate) fn new(settings: &Settings, memory: Arc<AtomicUsize>, metrics: &Metrics) -> Self {
         let tune = Arc::new(Live::new(settings.into()));
-        Self { tune, rules: watch::Sender::new(()), memory, reloads: Reloads::new(metrics) }
+        let slow = Slow::new(metrics, &STAGES);
+        slow.set_after(settings.slow_push);
+        Self { tune, rules: watch::Sender::new(()), memory, slow, reloads: Reloads::new(metrics) }
     }
 
     /// From now on, what can change of these settings holds. The rest of them is passed over.
     pub fn tune(&self, settings: &Settings) {
         let are_other_rules = *self.tune.now().history != settings.history;
-        self.tune.set(settings.into());
-        self.memory.store(settings.history_bytes_max, Ordering::Relaxed);
+        let tune = Tune::from(settings);
+        self.slow.set_after(tune.slow_push);
+        self.memory.store(tune.history_bytes_max, Ordering::Relaxed);
+        self.tune.set(tune);
         if are_other_rules {
             self.rules.send_replace(());
         }

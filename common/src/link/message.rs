@@ -8,6 +8,7 @@ use bytes::Bytes;
 use super::ask::{Answer, Ask};
 use super::history::{Fetch, Fetched, Heads};
 use crate::names::Kind;
+use crate::trace::Context;
 
 /// From logic, on the control stream.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -283,6 +284,9 @@ pub struct Delivery {
     /// How far the store had come when it took the item, for each part of it that did.
     #[prost(message, repeated, tag = "12")]
     pub marks: Vec<Mark>,
+    /// The trace that its call belongs to; none for most.
+    #[prost(message, optional, tag = "13")]
+    pub trace: Option<Context>,
 }
 
 /// How far one part of a store had come: what is beyond it was not there yet, and all before it was.

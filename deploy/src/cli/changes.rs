@@ -36,6 +36,7 @@ const GATEWAY: &[&str] = &[
     "rooms-per-client",
     "silence",
     "slow",
+    "slow-push",
     "trusted-proxy",
 ];
 
@@ -55,6 +56,7 @@ const LOGIC: &[&str] = &[
     "json-depth",
     "log",
     "proxy-protocol",
+    "slow-push",
     "trusted-proxy",
 ];
 

@@ -112,6 +112,7 @@ impl Args {
                 ingress: self.at(Ipv4Addr::LOCALHOST.into(), number, LINK)?,
                 ops: self.at(self.listen_host, number, OPS)?,
                 admission: admission.clone(),
+                slow_push: self.common.slow_push,
                 outgoing_tls: outgoing_tls.clone(),
                 ..Default::default()
             };
@@ -126,6 +127,7 @@ impl Args {
             listen: self.at(self.listen_host, 0, 0)?,
             ops: self.at(self.listen_host, 0, OPS)?,
             data_dir: self.data_dir.clone(),
+            slow_push: self.common.slow_push,
             drain: self.flow.drain.min(LOGIC_DRAIN_MAX),
             ..Default::default()
         };

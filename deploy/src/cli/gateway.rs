@@ -189,6 +189,7 @@ impl Args {
             link_tls: self.ingress_tls.read()?,
             admission: self.admission.read(self.insecure, outgoing_tls.as_ref())?,
             outgoing_tls,
+            slow_push: self.common.slow_push,
             echo: self.echo,
             ..Default::default()
         };

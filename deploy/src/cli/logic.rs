@@ -133,6 +133,7 @@ impl Args {
             link_tls,
             api_keys,
             drain: self.drain,
+            slow_push: self.common.slow_push,
             connections_max: self.max_connections as usize,
             edge: self.edge.edge()?,
             engine,

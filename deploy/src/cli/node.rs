@@ -2,6 +2,7 @@
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::ValueEnum;
 use clap::builder::BoolishValueParser;
@@ -12,6 +13,7 @@ use common::nearest::nearest;
 
 use super::config::{keys, role_command};
 use super::layers::ROLES;
+use super::values;
 use crate::failure::Failure;
 
 /// Flags of every node.
@@ -26,6 +28,10 @@ pub(super) struct Common {
     /// How to log
     #[arg(long, env = "TIDEGATE_LOG_FORMAT", hide_env_values = true, default_value = "auto")]
     pub(super) log_format: LogFormat,
+    /// A push that takes longer is counted and said in the log, with the stage that took longest; at a gateway, longer than
+    /// this beyond its window
+    #[arg(long, env = "TIDEGATE_SLOW_PUSH", hide_env_values = true, default_value = "2s", value_name = "DURATION", value_parser = values::patience)]
+    pub(super) slow_push: Duration,
     /// End at once, without a drain, when standard input ends: with the program that holds its other end, however
     /// that one ended
     #[arg(long, env = "TIDEGATE_END_WITH_STDIN", hide_env_values = true, num_args = 0..=1, require_equals = true,

@@ -62,6 +62,9 @@ pub(crate) struct Args {
     /// The same key and push again give the same answer, and are not sent twice
     #[arg(long, value_name = "KEY")]
     idempotency_key: Option<String>,
+    /// The trace that the push belongs to (W3C Trace Context): its id stands in the log lines of all nodes about it
+    #[arg(long, value_name = "TRACEPARENT", value_parser = values::traceparent)]
+    traceparent: Option<String>,
     /// Say who would be reached, and send nothing
     #[arg(long)]
     dry_run: bool,
@@ -191,6 +194,9 @@ impl Args {
             .header(header::CONTENT_TYPE, "application/json");
         if let Some(key) = &self.idempotency_key {
             request = request.header("idempotency-key", key);
+        }
+        if let Some(trace) = &self.traceparent {
+            request = request.header("traceparent", trace);
         }
         let request = request
             .body(Full::new(Bytes::from(body)))

@@ -38,6 +38,13 @@ pub(super) fn patience(text: &str) -> Result<Duration, String> {
     within(text, Duration::from_millis(100)..=secs(3600))
 }
 
+/// A trace context as it stands in a header.
+pub(super) fn traceparent(text: &str) -> Result<String, String> {
+    let expected =
+        "it is 00-TRACE-SPAN-FLAGS: 32, 16 and 2 lower-case hexadecimal digits, TRACE and SPAN not all zeros";
+    common::trace::Trace::parse(text).map(|_| text.to_owned()).ok_or_else(|| expected.to_owned())
+}
+
 /// How long a push is worth sending.
 pub(super) fn ttl(text: &str) -> Result<Duration, String> {
     within(text, Duration::from_millis(1)..=secs(24 * 3600))

@@ -63,7 +63,7 @@ pub(crate) struct Cluster {
     pub(crate) logics: Vec<Node>,
     pub(crate) gateways: Vec<Node>,
     /// What several logic nodes share.
-    _redis: Option<Redis>,
+    redis: Option<Redis>,
 }
 
 /// A Redis that keeps nothing on a disk. Dropped, it is killed.
@@ -187,7 +187,7 @@ impl Plan {
                 }
             }
         }
-        let mut cluster = Cluster { logics, gateways, _redis: redis };
+        let mut cluster = Cluster { logics, gateways, redis };
         for node in cluster.gateways.iter_mut().chain(&mut cluster.logics) {
             node.start();
         }
@@ -279,6 +279,12 @@ fn parse(answer: &str) -> (u16, Value) {
 }
 
 impl Cluster {
+    /// Stops the store of several logic nodes where it is: it keeps its connections and answers nobody.
+    pub(crate) fn pause_store(&self) {
+        let pid = self.redis.as_ref().unwrap().process.id();
+        assert!(Command::new("sh").args(["-c", &format!("kill -STOP {pid}")]).status().unwrap().success());
+    }
+
     /// The state that a logic node sees each gateway in.
     pub(crate) fn states(&self, logic: usize) -> Vec<String> {
         let (_, gateways) = self.logics[logic].get("/v1/gateways");

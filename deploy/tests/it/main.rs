@@ -23,4 +23,5 @@ mod reload;
 mod secured;
 mod strangers;
 mod tls;
+mod trace;
 mod whole;

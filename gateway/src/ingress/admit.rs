@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use common::link::message::{Delivery, Position, Taken, To};
 use common::names::Kind;
+use common::trace::Trace;
 use hashbrown::HashMap;
 
 use super::Link;
@@ -29,6 +30,8 @@ pub(super) struct Admitted {
     taken: Vec<Taken>,
     unmatched: Vec<Arc<Passage>>,
     effort: Effort,
+    /// When the first of them came.
+    came: Option<Instant>,
     /// Memory for the targets of the next delivery.
     targets: Vec<(u64, Target)>,
 }
@@ -54,7 +57,9 @@ impl Admitted {
         if targets.is_empty() {
             link.parts.counters.unmatched.inc();
         }
-        let passage = Passage::new(link.outgoing.clone(), delivery.serial, targets.len() as u32);
+        let came = *self.came.get_or_insert_with(Instant::now);
+        let (parts, trace) = (targets.len() as u32, delivery.trace.map(Trace::from));
+        let passage = Passage::since(link.outgoing.clone(), delivery.serial, parts, came, trace);
         if targets.is_empty() {
             self.unmatched.push(passage.clone());
         }
@@ -87,6 +92,7 @@ impl Admitted {
         if self.taken.is_empty() {
             return;
         }
+        self.came = None;
         link.outgoing.taken(&mut self.taken);
         self.unmatched.drain(..).for_each(|passage| passage.nobody());
         // All at once, with the offer below: between the two nothing of another link comes. Items of one history take one

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use common::ids::Instance;
 use common::link::VERSION;
 use common::link::codec::{Inbound, Outbound};
 use common::link::history::Fetch;
@@ -78,6 +79,8 @@ pub(super) async fn run(link: &Link, send: SendStream<Bytes>, mut receive: RecvS
         Ok(greeted) => greeted,
         Err(reason) => return control.refuse(reason).await,
     };
+    // Set once: a link has one peer.
+    let _ = link.outgoing.logic.set(Instance(peer.instance));
     link.parts.counters.link_ends.replaced.inc_by(greeted.replaced as u64);
     let (histories, mut fetches) = link.parts.fetches.subscribe(&peer);
     tracing::info!(logic = %peer.name, "a link is up");

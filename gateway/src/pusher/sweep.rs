@@ -201,7 +201,7 @@ impl Sweep {
             None => frame::push(room.map(|group| &*group.name), bodies.iter()),
             Some(span) => span.encode(offsets, bodies),
         };
-        let tally = Tally::new(parts, self.counters.clone());
+        let tally = Tally::new(parts, self.counters.clone(), now);
         self.frames.push(Frame {
             piece: Piece { bytes, tally: Some(tally), room: room.cloned() },
             twins: Default::default(),

@@ -6,10 +6,14 @@ pub(super) mod keyed;
 pub(super) mod members;
 pub(super) mod parse;
 pub(super) mod schema;
+mod slow;
+
+use std::time::Instant;
 
 use bytes::Bytes;
 use common::http1::{self, Answer};
 use common::problem::Problem;
+use common::trace::Trace;
 use http::StatusCode;
 use http::request::Parts as Head;
 use hyper::body::Incoming;
@@ -19,6 +23,7 @@ use crate::idempotency::{KEPT, KEY_BYTES_MAX};
 use crate::publish::{Published, Refusal};
 use crate::push::Push;
 pub(crate) use batch::PUSHES_MAX;
+pub(crate) use slow::STAGES;
 
 const JSON: &str = "application/json";
 const NDJSON: &str = "application/x-ndjson";
@@ -44,8 +49,36 @@ impl Form {
     }
 }
 
+/// A call on its way.
+#[derive(Debug, Clone, Copy)]
+struct Coming {
+    form: Form,
+    trace: Option<Trace>,
+    began: Instant,
+    /// When its body was there.
+    read: Instant,
+}
+
+impl Coming {
+    fn new(form: Form, head: &Head) -> Self {
+        let now = Instant::now();
+        Self { form, trace: trace(head), began: now, read: now }
+    }
+}
+
+/// The trace that a call belongs to. One that is given twice, or is none, is as good as none (W3C Trace Context §4.3).
+fn trace(head: &Head) -> Option<Trace> {
+    let mut given = head.headers.get_all("traceparent").iter();
+    let first = given.next()?;
+    if given.next().is_some() {
+        return None;
+    }
+    Trace::parse(first.to_str().ok()?)
+}
+
 /// `POST /v1/push`.
 pub(super) async fn one(api: &Api, head: &Head, body: Incoming) -> Result<Answer, Problem> {
+    let mut coming = Coming::new(Form::One, head);
     let [dry_run] = query::read(head.uri.query(), &["dryRun"])?;
     let is_dry = query::flag("dryRun", dry_run)?;
     media_type(head, &[JSON])?;
@@ -56,16 +89,19 @@ pub(super) async fn one(api: &Api, head: &Head, body: Incoming) -> Result<Answer
         let reach = api.0.publisher.reach(&push).map_err(refused)?;
         return json(StatusCode::OK, &answer::DryRun::new(&reach));
     }
-    call(api, Form::One, key, body).await
+    coming.read = Instant::now();
+    call(api, coming, key, body).await
 }
 
 /// `POST /v1/push/batch`.
 pub(super) async fn batch(api: &Api, head: &Head, body: Incoming) -> Result<Answer, Problem> {
     query::read(head.uri.query(), &[])?;
     let form = if media_type(head, &[JSON, NDJSON])? == NDJSON { Form::Lines } else { Form::Array };
+    let mut coming = Coming::new(form, head);
     let key = idempotency_key(head)?;
     let body = read(api, body).await?;
-    call(api, form, key, body).await
+    coming.read = Instant::now();
+    call(api, coming, key, body).await
 }
 
 async fn read(api: &Api, body: Incoming) -> Result<Bytes, Problem> {
@@ -76,25 +112,33 @@ async fn read(api: &Api, body: Incoming) -> Result<Bytes, Problem> {
     http1::body_within(body, bytes_max, time_max).await
 }
 
-async fn call(api: &Api, form: Form, key: Option<String>, body: Bytes) -> Result<Answer, Problem> {
+async fn call(api: &Api, coming: Coming, key: Option<String>, body: Bytes) -> Result<Answer, Problem> {
     match key {
         None => {
-            let pushes = parsed(&api.0, form, &body)?;
-            answered(form, &api.0.publisher.publish(&pushes).await.map_err(refused)?, false)
+            let pushes = parsed(&api.0, coming, &body)?;
+            let parsed = Instant::now();
+            let published = api.0.publisher.publish(&pushes).await;
+            let taken = published.as_deref().map_err(|_| ());
+            slow::look(&api.0.slow, coming, parsed, &pushes, taken);
+            answered(coming.form, &published.map_err(refused)?, false)
         }
         // Boxed: rare, and not to be paid for in the size of all calls.
-        Some(key) => Box::pin(keyed::call(api, form, key, body)).await,
+        Some(key) => Box::pin(keyed::call(api, coming, key, body)).await,
     }
 }
 
-fn parsed<'a>(parts: &Parts, form: Form, body: &'a [u8]) -> Result<Vec<Push<'a>>, Problem> {
+fn parsed<'a>(parts: &Parts, coming: Coming, body: &'a [u8]) -> Result<Vec<Push<'a>>, Problem> {
     let sizes = parts.tune.now().limits.sizes;
-    let parsed = match form {
+    let parsed = match coming.form {
         Form::One => parse::one(body, sizes).map(|push| vec![push]),
         Form::Array => batch::array(body, sizes),
         Form::Lines => batch::lines(body, sizes),
     };
-    parsed.inspect_err(|_| _ = parts.counters.invalid.inc())
+    let mut pushes = parsed.inspect_err(|_| _ = parts.counters.invalid.inc())?;
+    if coming.trace.is_some() {
+        pushes.iter_mut().for_each(|push| push.trace = coming.trace);
+    }
+    Ok(pushes)
 }
 
 fn other_call() -> Problem {

@@ -19,6 +19,11 @@ const WAITING_MAX: usize = 65_536;
 /// What is taken at once to be sent: as much as is handed to h2 at once.
 const BATCH_BYTES: usize = 64 * 1024;
 
+/// What left in one such step is noted together, and so many steps are remembered: 16 B × 1,024 for ten seconds, for the log
+/// line of a push that was slow.
+const LEFT_STEP: Duration = Duration::from_millis(10);
+const LEFT_MAX: usize = 1_024;
+
 /// The queue of one link, from its hello to its end.
 #[derive(Debug)]
 pub(crate) struct Outbox {
@@ -38,8 +43,12 @@ struct Queue {
     /// Taken by the writer and not yet in the hands of h2.
     sending: usize,
     closed: bool,
+    /// The serial number that was taken last.
+    last: u64,
     /// When the link last took something, or began to have something to take.
     progress: Instant,
+    /// Up to which serial number was in the hands of h2 when, the oldest first.
+    left: VecDeque<(u64, Instant)>,
 }
 
 /// Whether a delivery has room.
@@ -64,7 +73,9 @@ impl Outbox {
             reserved: 0,
             sending: 0,
             closed: false,
+            last: 0,
             progress: Instant::now(),
+            left: VecDeque::new(),
         };
         Self { queue: Mutex::new(queue), filled: Notify::new(), bytes_max, stalled_after }
     }
@@ -130,6 +141,7 @@ impl Outbox {
                 while outbound.len() < BATCH_BYTES {
                     let Some((serial, rest)) = queue.waiting.pop_front() else { break };
                     queue.sending += rest.len();
+                    queue.last = serial;
                     message::put(outbound, serial, &rest);
                 }
                 if !outbound.is_empty() {
@@ -147,6 +159,20 @@ impl Outbox {
         queue.bytes = queue.bytes.saturating_sub(queue.sending);
         queue.sending = 0;
         queue.progress = Instant::now();
+        let (last, now) = (queue.last, queue.progress);
+        match queue.left.back_mut() {
+            Some((serial, at)) if now.duration_since(*at) < LEFT_STEP => *serial = last,
+            _ => queue.left.push_back((last, now)),
+        }
+        if queue.left.len() > LEFT_MAX {
+            queue.left.pop_front();
+        }
+    }
+
+    /// About when a delivery was in the hands of h2; `None`: it waits, or has gone with the link.
+    pub(crate) fn left(&self, serial: u64) -> Option<Instant> {
+        let queue = self.queue.lock();
+        queue.left.iter().find(|(last, _)| *last >= serial).map(|(_, at)| *at)
     }
 
     /// Ends the queue; what waits is dropped.

@@ -91,6 +91,7 @@ mod tests {
             urgent: true,
             ttl_ms: 0,
             wait: Wait::Accepted,
+            trace: None,
         };
         let delivery = Delivery {
             to: To::Rooms as i32,

@@ -12,7 +12,7 @@ use common::link::message::{Delivery, Mark, Position, To};
 use common::names::Kind;
 
 use super::stored::Stored;
-use super::{Published, message};
+use super::{Published, Times, message};
 use crate::ledger::Outcome;
 use crate::link::outbox::Outbox;
 use crate::push::{Push, Target, Wait};
@@ -148,7 +148,7 @@ impl Plan {
         id: PushId,
         wait: Wait,
         outcome: Option<Outcome>,
-        stored: Vec<Stored>,
+        (stored, times): (Vec<Stored>, Times),
     ) -> Published {
         let outcome = outcome.unwrap_or_default();
         let was_sent = !self.sends.is_empty();
@@ -169,6 +169,7 @@ impl Plan {
             is_failure: nobody_took_it && (was_sent || self.has_failed_holder || self.unconcerned == 0),
             wait,
             stored,
+            times,
         }
     }
 }
@@ -277,6 +278,7 @@ fn encode(
         ttl_ms: push.ttl_ms,
         positions,
         marks: places.marks.to_vec(),
+        trace: push.trace.map(|trace| trace.context()),
         ..Delivery::default()
     };
     let rest = message::rest(&delivery, push);

@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::plan::{Places, Plan};
-use super::{Flight, Published, Publisher, Refusal, message};
+use super::{Flight, Published, Publisher, Refusal, Times, message};
 use crate::engine::any::Any;
 use crate::engine::redis::Redis;
 use crate::engine::rules::{HistoryRule, HistoryRules};
@@ -160,8 +160,14 @@ impl Histories {
         let print = once.map_or(0, |once| u128::from_be_bytes(once.print));
         let logic = Instance((print >> 64) as u64 | 1);
         let positions = positions(&self.rules(), pushes, places);
+        let times = Times { store: Duration::ZERO, put: Instant::now(), link: Duration::ZERO };
         let of = |(serial, (push, positions)): (u64, (&Push<'_>, Vec<Position>))| {
-            Plan::nobody().published(PushId { logic, serial }, push.wait, None, stored(push, &positions))
+            Plan::nobody().published(
+                PushId { logic, serial },
+                push.wait,
+                None,
+                (stored(push, &positions), times),
+            )
         };
         (1..).zip(pushes.iter().zip(positions)).map(of).collect()
     }
@@ -278,13 +284,16 @@ impl Publisher {
             return self.send(pushes, None).map(Appended::Now);
         }
         let now = appends.first().map_or_else(Moment::now, |append| append.item.at);
+        let began = Instant::now();
         let send = |placed: Placed<'_>| {
+            let store = began.elapsed();
             let positions = positions(&rules, pushes, placed.positions);
             let standing = Standing { positions, marks: placed.marks };
             let mut flights = self.send(pushes, Some(&standing))?;
             for (flight, (push, positions)) in flights.iter_mut().zip(pushes.iter().zip(&standing.positions))
             {
                 flight.stored = stored(push, positions);
+                flight.times.store = store;
             }
             Ok(flights)
         };

@@ -54,6 +54,7 @@ async fn cleaning_after_a_large_link_gives_others_their_turn_and_never_shows_it(
         urgent: false,
         ttl_ms: 0,
         wait: Wait::Accepted,
+        trace: None,
     };
     assert_eq!(publisher.reach(&push).unwrap().concerned.len(), 1);
 }

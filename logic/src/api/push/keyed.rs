@@ -15,7 +15,7 @@ use http::StatusCode;
 use prost::Message;
 use tokio::sync::oneshot;
 
-use super::{Form, accepted, answered, away, failed, other_call, parsed, refused, written};
+use super::{Coming, Form, accepted, answered, away, failed, other_call, parsed, refused, slow, written};
 use crate::api::{Api, Parts};
 use crate::engine::{Away, Claim, Engine, Once};
 use crate::idempotency::Begin;
@@ -48,7 +48,8 @@ struct Record {
 
 /// Makes a call, or says again what it was answered. In a task of its own: a caller that hangs up in the middle may ask
 /// again, and must then be told what was done.
-pub(super) async fn call(api: &Api, form: Form, key: String, body: Bytes) -> Result<Answer, Problem> {
+pub(super) async fn call(api: &Api, coming: Coming, key: String, body: Bytes) -> Result<Answer, Problem> {
+    let form = coming.form;
     let print = print(form, &body);
     let begun = api.0.answers.lock().begin(&key, print, Instant::now());
     let using = match begun {
@@ -61,7 +62,7 @@ pub(super) async fn call(api: &Api, form: Form, key: String, body: Bytes) -> Res
     let end = End { api: api.clone(), key, using, kept: None };
     api.0.tasks.spawn(async move {
         let mut end = end;
-        let done = make(&end.api.0, form, Once { key: &end.key, print }, &body).await;
+        let done = make(&end.api.0, coming, Once { key: &end.key, print }, &body).await;
         end.kept = done.as_ref().ok().and_then(keep);
         drop(end);
         // A caller that hung up asks again.
@@ -91,22 +92,28 @@ fn in_progress() -> Problem {
     problem
 }
 
-async fn make(parts: &Parts, form: Form, once: Once<'_>, body: &[u8]) -> Kept {
-    let pushes = parsed(parts, form, body)?;
+async fn make(parts: &Parts, coming: Coming, once: Once<'_>, body: &[u8]) -> Kept {
+    let pushes = parsed(parts, coming, body)?;
+    let parsed = Instant::now();
     let publisher = &parts.publisher;
     if !publisher.histories.remembers_calls() {
-        return publisher.publish(&pushes).await.map(|done| Done::Here(done.into())).map_err(refused);
+        let published = publisher.publish(&pushes).await;
+        slow::look(&parts.slow, coming, parsed, &pushes, published.as_deref().map_err(|_| ()));
+        return published.map(|done| Done::Here(done.into())).map_err(refused);
     }
     let is_stored = publisher.histories.concern(&pushes);
     if !is_stored && let Some(known) = claimed(parts, once).await? {
         return known;
     }
-    let done = match publisher.publish_once(&pushes, once).await {
+    let called = publisher.publish_once(&pushes, once).await;
+    let taken = called.as_ref().map(|(Called::Before(done) | Called::Now(done))| &done[..]).map_err(|_| ());
+    slow::look(&parts.slow, coming, parsed, &pushes, taken);
+    let done = match called {
         Ok(Called::Before(places)) => return Ok(before(parts, once, places).await),
         Ok(Called::Now(published)) => Ok(Done::Here(published.into())),
         Err(refusal) => Err(refused(refusal)),
     };
-    let record = done.as_ref().ok().and_then(keep).map(|kept| record(form, kept));
+    let record = done.as_ref().ok().and_then(keep).map(|kept| record(coming.form, kept));
     match record {
         Some(record) => publisher.histories.engine().keep_answer(once, record).await,
         // Nothing came of it, and the key is free again.

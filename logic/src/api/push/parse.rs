@@ -123,6 +123,7 @@ pub(in crate::api) fn push<'a>(members: &Members<'a>, sizes: Sizes) -> Result<Pu
         urgent: false,
         ttl_ms: 0,
         wait: Wait::Accepted,
+        trace: None,
     };
     for (name, raw) in &members.0 {
         let raw: &'a RawValue = raw;
