@@ -26,11 +26,10 @@ fn everything_that_is_packaged_is_there() {
     let assets = assets();
     let sources = assets.iter().map(|(source, _)| source.clone());
     let manifest = manifest();
-    let named =
-        ["license-file", "extended-description-file", "maintainer-scripts"].map(|key| match &manifest[key] {
-            Value::Array(array) => array[0].as_str().unwrap().to_owned(),
-            other => other.as_str().unwrap().to_owned(),
-        });
+    let named = ["license-file", "maintainer-scripts"].map(|key| match &manifest[key] {
+        Value::Array(array) => array[0].as_str().unwrap().to_owned(),
+        other => other.as_str().unwrap().to_owned(),
+    });
     for source in sources.chain(named).filter(|source| !source.starts_with("target/")) {
         assert!(Path::new(FOLDER).join(&source).exists(), "{source}");
     }
