@@ -145,6 +145,8 @@ impl Restart {
                 _ = shutdown.or_stopped(crowd.balancer.watch(gateway, &ops)).await;
             });
         }
+        let feels = (crowd.clone(), shutdown.clone());
+        tasks.spawn(async move { _ = feels.1.or_stopped(feels.0.feel()).await });
         let begun = Instant::now();
         for client in 0..flags.clients {
             let (crowd, shutdown) = (crowd.clone(), shutdown.clone());
@@ -217,6 +219,7 @@ impl Restart {
         };
         let mut node = nodes[number].lock().await;
         self.crowd.next_step();
+        _ = self.crowd.stalled();
         let begun = Instant::now();
         node.terminate(flags.drain + GONE_TIME_MAX).await?;
         let gone = begun.elapsed();
@@ -232,7 +235,8 @@ impl Restart {
         };
         let is_ready = timeout(READY_TIME_MAX, Box::pin(ready)).await;
         is_ready.map_err(|_| format!("{name} was not ready within {READY_TIME_MAX:?}"))??;
-        let step = Step { node: name, gateway, program: how, begun, gone, ready: begun.elapsed() - gone };
+        let (ready, stalled) = (begun.elapsed() - gone, self.crowd.stalled());
+        let step = Step { node: name, gateway, program: how, begun, gone, ready, stalled };
         note(&format!("{} {how}: gone after {gone:.1?}, ready {:.1?} later", step.node, step.ready));
         Ok(step)
     }

@@ -12,10 +12,11 @@ use tokio::time::sleep;
 use super::crowd::{Crowd, Departure, How, count};
 use session::Session;
 
-/// Behind a good-bye or a loss it comes back at a random time up to this, as in the library.
+/// Behind a good-bye or a loss, and behind a command that was put off, it tries again at a random time up to this, as the
+/// library does,
 const BACKOFF_MIN: Duration = Duration::from_secs(1);
 
-/// Each attempt that comes to nothing doubles the time up to this.
+/// and each attempt that comes to nothing doubles that up to this.
 const BACKOFF_MAX: Duration = Duration::from_secs(8);
 
 /// Between two looks whether any gateway is ready.
@@ -45,15 +46,20 @@ pub(super) async fn live(crowd: Arc<Crowd>, client: u32) {
                     crowd.departs(never_back);
                 }
                 if how != How::Turn {
-                    sleep(BACKOFF_MIN.mul_f64(rng.f64())).await;
+                    sleep(backoff(0, &mut rng)).await;
                 }
             }
             Err(_) => {
                 // The balancer did not know yet.
                 count(&crowd.counts.refused);
-                sleep(BACKOFF_MAX.min(BACKOFF_MIN * (1 << failures)).mul_f64(rng.f64())).await;
-                failures = (failures + 1).min(8);
+                sleep(backoff(failures, &mut rng)).await;
+                failures += 1;
             }
         }
     }
+}
+
+/// When to try again after so many failures in a row.
+fn backoff(failures: u32, rng: &mut Rng) -> Duration {
+    BACKOFF_MAX.min(BACKOFF_MIN * (1 << failures.min(8))).mul_f64(rng.f64())
 }

@@ -4,13 +4,16 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 
 use super::balancer::Balancer;
 use super::books::Books;
 use super::plan::{Plan, ROOMS_A_CLIENT};
 use super::track::{Took, Track};
 use crate::wire::{Item, Place};
+
+/// How often it is felt whether this process has its turns.
+const FEEL_EVERY: Duration = Duration::from_millis(20);
 
 /// Examples of what is wrong that are kept.
 const EXAMPLES_MAX: usize = 10;
@@ -78,6 +81,8 @@ pub(super) struct Crowd {
     pub(super) counts: Counts,
     /// Which node is being replaced: 0 before the first.
     step: AtomicUsize,
+    /// For how long this process had no turn at the most since it was asked last, in microseconds.
+    stalled: AtomicU64,
     seats: Vec<Mutex<Seat>>,
     departures: Mutex<Vec<Departure>>,
     examples: Mutex<Vec<String>>,
@@ -91,6 +96,7 @@ impl Crowd {
             balancer,
             counts: Counts::default(),
             step: AtomicUsize::new(0),
+            stalled: AtomicU64::new(0),
             seats: (0..plan.clients).map(|_| Mutex::default()).collect(),
             departures: Mutex::default(),
             examples: Mutex::default(),
@@ -105,6 +111,21 @@ impl Crowd {
     /// Which one is under way.
     pub(super) fn step(&self) -> usize {
         self.step.load(Ordering::Relaxed)
+    }
+
+    /// Notes again and again how late it is woken, as clients are. Never ends.
+    pub(super) async fn feel(&self) {
+        loop {
+            let due = Instant::now() + FEEL_EVERY;
+            sleep_until(due).await;
+            let late = u64::try_from(due.elapsed().as_micros()).unwrap_or(u64::MAX);
+            self.stalled.fetch_max(late, Ordering::Relaxed);
+        }
+    }
+
+    /// For how long nobody here had a turn, at the most, since this was asked last.
+    pub(super) fn stalled(&self) -> Duration {
+        Duration::from_micros(self.stalled.swap(0, Ordering::Relaxed))
     }
 
     /// Keeps an example of what is wrong.

@@ -68,6 +68,8 @@ pub(super) struct Step {
     pub(super) gone: Duration,
     /// From then until the new one was ready and linked.
     pub(super) ready: Duration,
+    /// For how long clients stood still meanwhile at the most, because this process had no turn on the machine.
+    pub(super) stalled: Duration,
 }
 
 /// What its replacement was for clients.
@@ -90,6 +92,8 @@ pub(crate) struct Replaced {
     /// How far the farthest tenth is from an even share, in standard deviations.
     sigmas: f64,
     is_even: bool,
+    /// For how long this process had no turn on the machine, at the most.
+    stalled_ms: u64,
     /// From leaving until it was in all its rooms elsewhere.
     back_ms: Quantiles,
 }
@@ -141,7 +145,8 @@ pub(super) fn replaced(number: usize, step: &Step, drain: Duration, all: &[Depar
         told_good_bye: by(How::GoodBye),
         cut: by(How::Cut),
         sigmas: spread.sigmas(),
-        is_even: spread.is_even(),
+        is_even: spread.is_even(step.stalled.as_secs_f64() / drain.as_secs_f64().max(f64::MIN_POSITIVE)),
+        stalled_ms: ms(step.stalled),
         tenths: spread.tenths,
         after: spread.after,
         back_ms: Quantiles::of(here.iter().filter_map(|departure| departure.back).map(ms).collect()),
@@ -209,8 +214,9 @@ impl fmt::Display for Replaced {
         )?;
         writeln!(
             to,
-            "             tenths of the drain {:?}, {} after it: at most {:.1} σ from even (bound {SIGMAS_MAX} σ)",
-            self.tenths, self.after, self.sigmas
+            "             tenths of the drain {:?}, {} after it: at most {:.1} σ from even (bound {SIGMAS_MAX} σ, and that we \
+             stood still for {} ms)",
+            self.tenths, self.after, self.sigmas, self.stalled_ms
         )?;
         write!(to, "             back in all rooms after {}", self.back_ms)
     }

@@ -17,14 +17,12 @@ use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
 use super::super::crowd::{Crowd, Departure, How, count};
 use super::super::plan::ROOMS_A_CLIENT;
+use super::backoff;
 use crate::wire::{Frame, Hello, Place, Response};
 use crate::world::room;
 
 /// A handshake with its hello, and the replies to commands, come within this, as in the library.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(10);
-
-/// What could not be done just now is tried again within this.
-const AGAIN_TIME_MAX: Duration = Duration::from_millis(400);
 
 /// A good-bye is said so long at the most.
 const GOOD_BYE_TIME_MAX: Duration = Duration::from_millis(200);
@@ -58,6 +56,8 @@ pub(super) struct Session<'a> {
     gateway: usize,
     socket: Socket,
     joined: [Joined; ROOMS_A_CLIENT],
+    /// Commands that were put off, one after the other.
+    put_off: u32,
     /// When it was told its turn, and when that is.
     turn: Option<(Instant, Instant)>,
 }
@@ -93,7 +93,7 @@ impl<'a> Session<'a> {
         for at in asked.into_iter().filter(|at| crowd.place(client, *at).is_some()) {
             joined[at] = Joined::In;
         }
-        Ok(Self { crowd, client, gateway, socket, joined, turn: None })
+        Ok(Self { crowd, client, gateway, socket, joined, put_off: 0, turn: None })
     }
 
     /// Joins and follows until the client leaves. Once it is in all its rooms, the departure before is told.
@@ -236,13 +236,15 @@ impl<'a> Session<'a> {
         let Some(at) = seq.parse().ok().filter(|at: &usize| *at < ROOMS_A_CLIENT) else { return };
         if response.code != 200 {
             count(&self.crowd.counts.put_off);
-            self.joined[at] = Joined::At(Instant::now() + AGAIN_TIME_MAX.mul_f64(0.2 + 0.8 * rng.f64()));
+            self.joined[at] = Joined::At(Instant::now() + backoff(self.put_off, rng));
+            self.put_off += 1;
             return;
         }
         let replied = response.data.unwrap_or_default();
         if let Some(place) = Place::of(replied.epoch, replied.offset) {
             self.crowd.begins(self.client, at, place);
         }
+        self.put_off = 0;
         self.joined[at] = Joined::In;
     }
 }

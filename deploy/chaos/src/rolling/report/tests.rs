@@ -13,6 +13,7 @@ fn steps(begun: Instant) -> Vec<Step> {
         begun,
         gone: DRAIN,
         ready: Duration::from_millis(100),
+        stalled: Duration::ZERO,
     };
     vec![step("gateway-0", Some(0)), step("logic-0", None), step("gateway-1", Some(1))]
 }
