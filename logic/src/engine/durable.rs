@@ -12,12 +12,13 @@ mod writer;
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind};
+use std::os::unix::fs::MetadataExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use bytes::Bytes;
 use common::link::message::Mark;
@@ -69,9 +70,13 @@ impl Durable {
         check(dir)?;
         fs::create_dir_all(dir).map_err(|error| refused(dir, &Fault::from(redb::Error::Io(error))))?;
         let file = dir.join(FILE);
+        let place = {
+            let file = file.clone();
+            move || place(&file)
+        };
         let open = Box::new(move || open_file(&file));
         // A file that was damaged by others may be what its reader never thought of.
-        let opened = catch_unwind(AssertUnwindSafe(|| Self::opened(open, bytes_max, Moment::now())));
+        let opened = catch_unwind(AssertUnwindSafe(|| Self::opened(open, place, bytes_max, Moment::now())));
         let opened = opened.unwrap_or(Err(Fault::Damaged("its reader gave up")));
         let durable = opened.map_err(|fault| refused(dir, &fault))?;
         // The file's own name is on the disk too.
@@ -79,8 +84,19 @@ impl Durable {
         Ok(durable)
     }
 
-    fn opened(open: Open, bytes_max: usize, now: Moment) -> Result<Self, Fault> {
+    fn opened(
+        open: Open,
+        place: impl FnOnce() -> io::Result<u64>,
+        bytes_max: usize,
+        now: Moment,
+    ) -> Result<Self, Fault> {
         let disk = Disk::open(&open, true, now)?;
+        if !disk.settles(place().map_err(redb::Error::Io)?)? {
+            tracing::warn!(
+                "histories: the file in --data-dir is a copy, which may be older than what was acknowledged since: all of them go \
+                 on in new epochs, and clients that come back are told to load anew"
+            );
+        }
         let loaded = disk.load(0, now)?;
         let (state, calls) = (Mutex::new(loaded.state), Mutex::new(loaded.calls));
         let bytes_max = Arc::new(bytes_max.into());
@@ -177,6 +193,14 @@ fn open_file(file: &PathBuf) -> Result<Database, DatabaseError> {
         tracing::info!(bytes, done = smaller.is_ok(), "most of the file of histories was unused");
     }
     Ok(database)
+}
+
+/// Where a file is: a copy is somewhere else, also one that has taken the other's number.
+fn place(file: &Path) -> io::Result<u64> {
+    let found = fs::metadata(file)?;
+    let born = found.created().ok().and_then(|born| born.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
+    let nanos = u64::try_from(born.as_nanos()).unwrap_or_default();
+    Ok(found.ino().rotate_left(32) ^ nanos)
 }
 
 /// A new file has its name once there is something in it: an empty one of that name has lost what was in it.

@@ -99,3 +99,35 @@ async fn copies_of_a_call_that_race_are_stored_once() {
     }
     end(logic).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copy_that_is_put_back_goes_on_in_epochs_of_its_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("histories.redb");
+    let run = async |pushes: usize| {
+        let logic = with(settings(dir.path(), &[])).await;
+        for _ in 0..pushes {
+            assert_eq!(logic.push(STORED).await.status, 202);
+        }
+        let kept = logic.get("/v1/rooms/chat.1/history").await.json();
+        let never = logic.get("/v1/rooms/chat.never/history").await.json();
+        end(logic).await;
+        (kept, never["epoch"].clone())
+    };
+    let epochs = |(kept, never): &(Value, Value)| (kept["epoch"].clone(), never.clone());
+    let before = run(3).await;
+    let copy = std::fs::read(&file).unwrap();
+    let later = run(2).await;
+    assert_eq!(
+        (&later.0["offset"], epochs(&later)),
+        (&json!(5), epochs(&before)),
+        "another run, the same store"
+    );
+    // What was acknowledged since is not in it: the same offsets will be other items.
+    std::fs::remove_file(&file).unwrap();
+    std::fs::write(&file, copy).unwrap();
+    let restored = run(0).await;
+    assert_eq!((&restored.0["offset"], &restored.0["items"]), (&json!(3), &before.0["items"]));
+    assert!(restored.0["epoch"] != before.0["epoch"] && restored.1 != before.1, "{restored:?}");
+    assert_eq!(epochs(&run(1).await), epochs(&restored), "it has settled there");
+}

@@ -134,6 +134,40 @@ impl Disk {
         Ok(Self(database))
     }
 
+    /// Whether the file is where it always was. A copy of it may be older than what was answered since: everything in it goes
+    /// on in new epochs then, as another store, so that whoever comes back to it is told, and misses nothing silently.
+    ///
+    /// # Errors
+    /// [`Fault`]: what is there is left as it is.
+    pub(super) fn settles(&self, place: u64) -> Result<bool, Fault> {
+        let transaction = self.0.begin_write()?;
+        let was_here = {
+            let mut meta = transaction.open_table(META)?;
+            let before = meta.insert("place", place)?.map(|before| before.value());
+            let was_here = before.is_none_or(|before| before == place);
+            if !was_here {
+                meta.insert("identity", fastrand::u64(1..))?;
+                let mut histories = transaction.open_table(HISTORIES)?;
+                let mut rows = Vec::new();
+                for row in histories.iter()? {
+                    let (key, value) = row?;
+                    let (kind, name) = key.value();
+                    rows.push((kind, name.to_owned(), value.value()));
+                }
+                for (kind, name, (_, head, age_ms, last_ms)) in rows {
+                    histories.insert((kind, &*name), (Epoch::random().0, head, age_ms, last_ms))?;
+                }
+                let mut seeds = transaction.open_table(SEEDS_TABLE)?;
+                for (number, seed) in (0..).zip(State::draw()) {
+                    seeds.insert(number, seed)?;
+                }
+            }
+            was_here
+        };
+        transaction.commit()?;
+        Ok(was_here)
+    }
+
     /// Writes all of it and waits until it is on the disk.
     pub(super) fn write(&self, batch: &Batch) -> Result<(), Fault> {
         let transaction = self.0.begin_write()?;

@@ -126,7 +126,7 @@ impl Disk {
             builder.set_cache_size(1 << 20).set_check_integrity_on_open(true);
             builder.create_with_backend(disk.clone())
         };
-        Durable::opened(Box::new(open), 1 << 20, now)
+        Durable::opened(Box::new(open), || Ok(1), 1 << 20, now)
     }
 }
 
