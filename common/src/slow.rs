@@ -8,8 +8,9 @@ use parking_lot::Mutex;
 
 use crate::metrics::{Counter, Family, Metrics};
 
-/// Lines a second; what is beyond is counted, and said with the next line.
-const LINES_A_SECOND: u32 = 5;
+/// Lines a second; what is beyond is counted, and said with the next line: one client that does not read makes all slow that it
+/// is sent.
+const LINES_A_SECOND: u32 = 1;
 
 /// What is slow on one node. Clones are the same.
 #[derive(Debug, Clone)]
@@ -99,7 +100,7 @@ mod tests {
         assert!(slow.is(ms(101)) && !slow.is(ms(100)));
         let lines: Vec<_> = (0..20).filter_map(|_| slow.note(&[ms(1), ms(7)])).collect();
         // The second may have turned meanwhile.
-        assert!(lines.len() >= 5 && lines.len() < 20, "{}", lines.len());
+        assert!(!lines.is_empty() && lines.len() < 20, "{}", lines.len());
         assert_eq!(lines[0], Line { stage: "link", stages: "plan 1 ms, link 7 ms".into(), suppressed: 0 });
         assert!(metrics.text().contains("tidegate_test_pushes_slow_total{stage=\"link\"} 20"));
     }

@@ -15,6 +15,7 @@ use super::codec::{Inbound, encoded};
 use super::history::{Fetch, Fetched, Head, Heads, KeptItem};
 use super::message::*;
 use crate::names::Kind;
+use crate::trace::Context;
 
 const GOLDEN: &str = include_str!("golden.txt");
 
@@ -93,6 +94,7 @@ fn answered(body: Option<&ask::answer::Body>) -> &'static str {
 
 fn data(body: down::Body) -> Sample {
     let name = match &body {
+        down::Body::Delivery(delivery) if delivery.trace.is_some() => "data-down delivery-of-a-trace",
         down::Body::Delivery(_) => "data-down delivery",
     };
     sample(name, &Down { body: Some(body) })
@@ -218,7 +220,15 @@ fn data_samples() -> Vec<Sample> {
         body: Bytes::from_static(b"\"event\":\"price\",\"data\":{\"n\":1}}"),
         positions: vec![AT, Position { epoch: 0, offset: 0 }],
         marks: vec![MARK],
+        trace: None,
     };
+    let trace = Context {
+        trace_high: 0x0102_0304_0506_0708,
+        trace_low: 0x1112_1314_1516_1718,
+        span_id: 0x2122_2324_2526_2728,
+        flags: 1,
+    };
+    let traced = Delivery { serial: 41, trace: Some(trace), ..Delivery::default() };
     let counts = Counts {
         serial: 41,
         matched_delta: -2,
@@ -232,6 +242,7 @@ fn data_samples() -> Vec<Sample> {
     let taken = vec![Taken { serial: 41, matched: 60 }, Taken { serial: 42, matched: 0 }];
     vec![
         data(down::Body::Delivery(delivery)),
+        data(down::Body::Delivery(traced)),
         receipts(up::Body::Receipts(Receipts { taken, counts: vec![counts] })),
     ]
 }

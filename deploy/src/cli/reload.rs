@@ -34,12 +34,6 @@ pub(crate) struct Reloader {
     apply: Apply,
 }
 
-/// What a reload has come to.
-struct Done {
-    outcome: Outcome,
-    said: Vec<String>,
-}
-
 impl Reloader {
     /// For nodes that were started with what the command line says. `apply` tells them.
     ///
@@ -59,19 +53,23 @@ impl Reloader {
 
     /// Reads the configuration, tells the nodes, and says in the log what came of it.
     pub(crate) fn reload(&mut self) {
-        let Done { outcome, said } = self.read_again().unwrap_or_else(|failure| {
+        if let Err(failure) = self.read_again() {
             let why = in_words(&failure);
+            self.note(Outcome::Refused, std::slice::from_ref(&why));
             tracing::error!(
                 %why,
                 "the configuration is refused, and all stays as it was: mend it and send SIGHUP again (tidegate check-config FILE tries it)"
             );
-            Done { outcome: Outcome::Refused, said: vec![why] }
-        });
-        self.nodes.iter().for_each(|node| node.note(outcome, &said));
+        }
+    }
+
+    /// Shows operators what came of it. Before the log does: who reads it there finds it here.
+    fn note(&self, outcome: Outcome, said: &[String]) {
+        self.nodes.iter().for_each(|node| node.note(outcome, said));
         self.show();
     }
 
-    fn read_again(&mut self) -> Result<Done, Failure> {
+    fn read_again(&mut self) -> Result<(), Failure> {
         let layers = layers::read(std::env::args_os())?;
         let new = of_role(&layers.all, self.role)?;
         let compared = Compared::new(self.role, &self.holds, &new);
@@ -84,7 +82,8 @@ impl Reloader {
         let rules = rules_of(self.role, &layers);
         let are_other_rules = rules != self.rules;
         (self.holds, self.rules) = (of_role(&merged, self.role)?, rules);
-        Ok(self.say(&compared, are_other_rules, &layers))
+        self.say(&compared, are_other_rules, &layers);
+        Ok(())
     }
 
     /// What holds from now on: what can change as it is read, the rest as it was.
@@ -105,7 +104,7 @@ impl Reloader {
         merged.map_err(|error| Failure::config(layers::first_line(&error)))
     }
 
-    fn say(&self, compared: &Compared, are_other_rules: bool, layers: &Layers) -> Done {
+    fn say(&self, compared: &Compared, are_other_rules: bool, layers: &Layers) {
         let mut said = compared.changed.clone();
         if are_other_rules {
             let [rooms, users] = [self.rules.rooms.len(), self.rules.users.len()];
@@ -115,6 +114,10 @@ impl Reloader {
         let file = self.file().unwrap_or_default();
         let over = compare::over_the_file(self.role, layers);
         let (changes, over_the_file) = (said.join("; "), over.join(", "));
+        let kept = compared.kept.iter().map(|kept| format!("{kept} needs a restart; the old value stays"));
+        let kept: Vec<_> = kept.collect();
+        said.extend(kept.iter().cloned());
+        self.note(outcome, &said);
         match outcome {
             Outcome::Changed => tracing::info!(file = %file.display(), changes, over_the_file, "reloaded"),
             _ if file.as_os_str().is_empty() => {
@@ -124,12 +127,7 @@ impl Reloader {
                 tracing::info!(file = %file.display(), over_the_file, "reloaded: nothing that can change has changed")
             }
         }
-        for kept in &compared.kept {
-            let line = format!("{kept} needs a restart; the old value stays");
-            tracing::warn!("{line}");
-            said.push(line);
-        }
-        Done { outcome, said }
+        kept.iter().for_each(|line| tracing::warn!("{line}"));
     }
 
     fn file(&self) -> Option<PathBuf> {

@@ -108,5 +108,5 @@ fn a_client_that_does_not_read_is_what_was_slow_at_its_gateway() {
     std::thread::spawn(move || _ = stream.read_to_end(&mut Vec::new()));
     let line = json(&cluster.gateways[0].line("a push was slow here"));
     assert_eq!((&line["stage"], &line["written"]), (&"outbox".into(), &Value::from(1)), "{line}");
-    assert!(line["stages"].as_str().unwrap().starts_with("merger 0 ms, sweep "), "{line}");
+    assert!(line["stages"].as_str().unwrap().starts_with("merger "), "{line}");
 }
