@@ -88,7 +88,7 @@ impl<T: Send + Sync + 'static> Fresh<T> {
                 true
             }
             Err(why) => {
-                tracing::error!(what = self.what, %why, "cannot be read again: what was read before stays in force");
+                tracing::error!(what = self.what, %why, "cannot be read again: what was read before stays in force. Mend the file: it is read when it changes");
                 false
             }
         }

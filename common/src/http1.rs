@@ -113,7 +113,9 @@ pub async fn serve(
     while let Some(place) = shutdown.or_draining(places.clone().acquire_owned()).await {
         let Some(accepted) = shutdown.or_draining(accept::next(&listener)).await else { return };
         match accepted {
-            Accepted::Exhausted(error) => tracing::warn!(%error, "out of descriptors: new calls wait"),
+            Accepted::Exhausted(error) => {
+                tracing::warn!(%error, "out of descriptors: new calls wait; raise their limit (LimitNOFILE, ulimit -n)")
+            }
             Accepted::Connection(mut stream, peer) => {
                 let (handler, shutdown, tls) = (handler.clone(), shutdown.clone(), tls.clone());
                 tasks.spawn(async move {
@@ -275,7 +277,7 @@ async fn answer(
 
 /// The answer of a handler that panicked.
 fn panicked(request_id: &str) -> Answer {
-    tracing::error!(%request_id, "a handler panicked; its caller got 500");
+    tracing::error!(%request_id, "a handler panicked and its caller got 500: a bug of ours, to be reported with the lines before this one");
     let detail = "an error of ours; it is in the log under this request id";
     Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail).response(request_id)
 }

@@ -81,7 +81,7 @@ pub(crate) fn raise_descriptors() -> Descriptors {
             raised
         }
         Err(error) => {
-            tracing::warn!(%error, "cannot raise the limit of file descriptors");
+            tracing::warn!(%error, "cannot raise the limit of file descriptors: what it is bounds the clients; raise it outside (LimitNOFILE, ulimit -n)");
             Descriptors { limit: 1024, before: 1024 }
         }
     }

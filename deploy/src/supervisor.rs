@@ -31,7 +31,7 @@ impl Supervisor {
             let opened = open(name.as_bytes());
             opened
                 .inspect_err(
-                    |error| tracing::warn!(%error, "cannot tell the supervisor how we are: NOTIFY_SOCKET"),
+                    |error| tracing::warn!(%error, "cannot tell the supervisor how we are: NOTIFY_SOCKET names no socket that can be written to"),
                 )
                 .ok()
         });

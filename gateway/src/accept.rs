@@ -33,7 +33,7 @@ pub(crate) async fn run(listener: TcpListener, parts: Arc<Parts>) {
                 parts.counters.accept_exhausted.inc();
                 if said.is_none_or(|said| said.elapsed() > SAY_EVERY) {
                     said = Some(std::time::Instant::now());
-                    tracing::warn!(%error, clients = parts.registry.clients(), "out of descriptors: new clients wait");
+                    tracing::warn!(%error, clients = parts.registry.clients(), "out of descriptors: new clients wait; raise their limit (LimitNOFILE, ulimit -n)");
                 }
             }
             Accepted::Connection(stream, peer) => {

@@ -39,7 +39,7 @@ pub(crate) async fn run(url: String, ingress: SocketAddr, parts: Arc<Parts>) {
         match answered {
             Ok(()) if was_well != Some(true) => tracing::info!(logic = %url, "announced"),
             Err(error) if was_well != Some(false) => {
-                tracing::warn!(logic = %url, %error, "cannot announce; trying again");
+                tracing::warn!(logic = %url, %error, "cannot announce; trying again. Logic finds this gateway once --announce names the API of a logic node, and both have one link secret");
             }
             _ => {}
         }

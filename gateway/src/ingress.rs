@@ -106,12 +106,14 @@ async fn run(listener: TcpListener, secret: Option<Secret>, parts: Arc<Parts>) {
         while links.try_join_next().is_some() {}
         let Some(accepted) = parts.shutdown.or_stopped(accept::next(&listener)).await else { break };
         match accepted {
-            Accepted::Exhausted(error) => tracing::warn!(%error, "out of descriptors: new links wait"),
+            Accepted::Exhausted(error) => {
+                tracing::warn!(%error, "out of descriptors: new links wait; raise their limit (LimitNOFILE, ulimit -n)")
+            }
             Accepted::Connection(stream, peer) => {
                 if places.available_permits() == 0 {
                     if !strangers.evict() {
                         parts.counters.links_refused.inc();
-                        tracing::warn!(%peer, "no place for another link: {LINKS_MAX} are up");
+                        tracing::warn!(%peer, "no place for another link: {LINKS_MAX} are up. Which logic nodes name this gateway, and do strangers reach its link port?");
                         continue;
                     }
                     parts.counters.link_ends.evicted.inc();
@@ -125,7 +127,7 @@ async fn run(listener: TcpListener, secret: Option<Secret>, parts: Arc<Parts>) {
                     // Boxed: an HTTP/2 connection is large, and there are few.
                     let served = Box::pin(take(stream, &link, secret.as_ref().as_ref()));
                     if let Some(Err(error)) = parts.shutdown.or_stopped(served).await {
-                        tracing::warn!(%peer, %error, "a link ended");
+                        tracing::warn!(%peer, %error, "a link ended; a logic node opens it again, a stranger does not belong here");
                     }
                     link.over.token.cancel();
                     link.outgoing.end();
@@ -250,7 +252,7 @@ fn open(
     *answer.status_mut() = status.unwrap_or(StatusCode::OK);
     if let Some(status) = status {
         link.parts.counters.links_refused.inc();
-        tracing::warn!(%status, path = request.uri().path(), "a link's stream was refused");
+        tracing::warn!(%status, path = request.uri().path(), "a link's stream was refused: no logic node, or one with another link secret (GET /v1/gateways there says which)");
         let _ = respond.send_response(answer, true);
         // One refusal is enough: the peer reads it, and the link is over.
         link.over.token.cancel();

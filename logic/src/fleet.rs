@@ -158,8 +158,12 @@ impl Fleet {
                 match timeout(RESOLVE_TIME_MAX, tokio::net::lookup_host(name)).await {
                     Ok(Ok(found)) => self.resolved(name, &found.collect()),
                     // What was found before stays: a name server that is away takes no gateway with it.
-                    Ok(Err(error)) => tracing::warn!(%name, %error, "cannot look up"),
-                    Err(_) => tracing::warn!(%name, "looking up takes too long"),
+                    Ok(Err(error)) => {
+                        tracing::warn!(%name, %error, "cannot look up a name of --gateway-dns: gateways that were found before stay, and it is tried again")
+                    }
+                    Err(_) => {
+                        tracing::warn!(%name, "looking up a name of --gateway-dns takes too long: gateways that were found before stay, and it is tried again")
+                    }
                 }
             }
         }

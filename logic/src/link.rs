@@ -225,7 +225,7 @@ impl Link {
         };
         self.shared.publisher.change_roster(|roster| roster.link_down(&self.address, code));
         if self.view.is_down(state, reason) {
-            tracing::warn!(gateway = %self.address, state = state.as_str(), %reason, "no link");
+            tracing::warn!(gateway = %self.address, state = state.as_str(), %reason, "no link: its clients get nothing from this node; it is tried again");
         }
     }
 }

@@ -138,7 +138,7 @@ impl Jwks {
             Err(why) => {
                 if known.trouble.as_ref() != Some(&why) {
                     let stays = known.keys.len();
-                    tracing::error!(url = %self.url, %why, stays, "token keys cannot be fetched: those fetched before stay in force");
+                    tracing::error!(url = %self.url, %why, stays, "token keys cannot be fetched: those fetched before stay in force, and it is tried again. Is --token-jwks-url right, and reachable from here?");
                 }
                 known.trouble = Some(why);
                 false

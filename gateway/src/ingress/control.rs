@@ -86,7 +86,7 @@ pub(super) async fn run(link: &Link, send: SendStream<Bytes>, mut receive: RecvS
     tracing::info!(logic = %peer.name, "a link is up");
     let _down = Down(&peer.name);
     if greeted.is_other_store {
-        tracing::warn!(logic = %peer.name, "another store keeps the histories now: all are asked for");
+        tracing::warn!(logic = %peer.name, "another store keeps the histories now: all are asked for, and clients whose place it does not know are told to reset");
         repair::doubt_all(&link.parts);
     }
     let subscribed = link.parts.routes.subscribe();

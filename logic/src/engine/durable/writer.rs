@@ -154,7 +154,7 @@ impl Writer {
         self.disk = None;
         let why = words(fault);
         if self.shared.fault.lock().replace(why.clone()).is_none() {
-            tracing::error!(%why, "histories cannot be written");
+            tracing::error!(%why, "histories cannot be written: pushes that are kept get 503, others flow on, and it is tried again. Look at the disk of --data-dir");
         }
         why
     }

@@ -95,7 +95,9 @@ impl Redis {
         if *health != found {
             match &found {
                 Ok(()) => tracing::info!(redis = %self.settings, "Redis answers"),
-                Err(why) => tracing::warn!(redis = %self.settings, %why, "Redis cannot be used"),
+                Err(why) => {
+                    tracing::warn!(redis = %self.settings, %why, "Redis cannot be used: pushes with a history get 503, others flow on, and it is tried again")
+                }
             }
             *health = found;
         }
@@ -264,7 +266,7 @@ impl Redis {
         marks.settle(shard, &said, term);
         marks.saw(Mark { shard, term, seq });
         if is_back > 0 {
-            tracing::warn!(redis = %self.settings, part = shard, "Redis has lost what it had: histories begin anew");
+            tracing::warn!(redis = %self.settings, part = shard, "Redis has lost what it had: histories begin anew, and clients are told to reset. Its persistence decides (appendonly, appendfsync, replicas)");
         }
         Ok(Attended::Open)
     }
