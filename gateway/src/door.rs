@@ -214,6 +214,7 @@ mod tests {
         assert!(matches!(door.enter(), Err(Shut::Often(wait)) if wait > Duration::from_secs(3500)));
         assert_eq!(door.taken(), 0, "who is refused takes no place, and the others have gone");
     }
+
     #[test]
     fn fewer_places_keep_newcomers_out_and_nobody_has_to_go() {
         let before = Settings { max_connections: 3, ..Settings::default() };

@@ -170,15 +170,12 @@ impl Publisher {
         Ok(self.landed(flights).await)
     }
 
-    /// The same under a key: what was stored under it before is not stored or sent again.
+    /// Those that a rule concerns, under a key: what was stored under it before is not stored or sent again.
     ///
     /// # Errors
     /// [`Refusal`]: nothing was sent.
     pub(crate) async fn publish_once(&self, pushes: &[Push<'_>], once: Once<'_>) -> Result<Called, Refusal> {
-        if self.histories.concern(pushes) {
-            return self.publish_stored(pushes, Some(once)).await;
-        }
-        self.publish(pushes).await.map(Called::Now)
+        self.publish_stored(pushes, Some(once)).await
     }
 
     async fn publish_stored(&self, pushes: &[Push<'_>], once: Option<Once<'_>>) -> Result<Called, Refusal> {

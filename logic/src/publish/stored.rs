@@ -280,7 +280,10 @@ impl Publisher {
         let rules = histories.rules();
         let appends = appends(&rules, pushes);
         if appends.is_empty() {
-            // A rule was taken away just now.
+            // A rule was taken away just now. With nothing to store there is nowhere to put the key.
+            if once.is_some() {
+                return Err(Refusal::EngineAway("the rules of histories have just changed".to_owned()));
+            }
             return self.send(pushes, None).map(Appended::Now);
         }
         let now = appends.first().map_or_else(Moment::now, |append| append.item.at);

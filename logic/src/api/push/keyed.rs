@@ -105,7 +105,11 @@ async fn make(parts: &Parts, coming: Coming, once: Once<'_>, body: &[u8]) -> Kep
     if !is_stored && let Some(known) = claimed(parts, once).await? {
         return known;
     }
-    let called = publisher.publish_once(&pushes, once).await;
+    // As it was decided above, whatever the rules are by now: a claim is no item, and an item needs no claim.
+    let called = match is_stored {
+        true => publisher.publish_once(&pushes, once).await,
+        false => publisher.publish(&pushes).await.map(Called::Now),
+    };
     let taken = called.as_ref().map(|(Called::Before(done) | Called::Now(done))| &done[..]).map_err(|_| ());
     slow::look(&parts.slow, coming, parsed, &pushes, taken);
     let done = match called {
